@@ -1,0 +1,187 @@
+"""Attention: one rule of who sees whom, in the two forms that the model meets.
+
+`PackedAttention` serves training: whole sequences at once, the mask made from per-token metadata.
+`CachedAttention` serves inference: new tokens over a cache, no mask but the causal one of text.
+Both are called by the decoder as ``attention(layer, q, k, v)`` with rows in the batch's sorted
+order and give the same numbers (tests/model/test_attention.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unimedvl.model.cache import Cache
+from unimedvl.sequence import PackedBatch
+
+
+class _Rearrange(torch.autograd.Function):
+    """Rows by index, whose gradient is again rows by index: a scatter would be slow and unordered."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (inverse,) = ctx.saved_tensors
+        return grad.contiguous().index_select(0, inverse), None, None
+
+
+class PackedAttention:
+    """Attention of a packed batch, each sequence in a row of its own."""
+
+    def __init__(self, batch: PackedBatch) -> None:
+        self.shape = tuple(batch.layout.shape)
+        flat = batch.layout.flatten()
+        self.there = flat.clamp(min=0)
+        self.back = torch.empty(batch.num_tokens, dtype=torch.long, device=flat.device)
+        valid = (flat >= 0).nonzero().flatten()
+        self.back[flat[valid]] = valid
+        self.mask = batch.masks().unsqueeze(1)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [T, heads, dim], k and v [T, kv_heads, dim] to [T, heads * dim]."""
+        q, k, v = (
+            _Rearrange.apply(x, self.there, self.back).unflatten(0, self.shape).transpose(1, 2)
+            for x in (q, k, v)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, self.mask, enable_gqa=q.shape[1] != k.shape[1])
+        out = out.transpose(1, 2).reshape(self.shape[0] * self.shape[1], -1)
+        # Padded rows carry no gradient; what `there` would bring them is never read.
+        return _Unpad.apply(out, self.back)
+
+
+class _Unpad(torch.autograd.Function):
+    """Rows of a padded layout back in sorted order; the gradient of padding is zero."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        ctx.rows = x.shape[0]
+        return x.index_select(0, back)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (back,) = ctx.saved_tensors
+        out = grad.new_zeros(ctx.rows, grad.shape[1])
+        out[back] = grad
+        return out, None
+
+
+@dataclass(frozen=True)
+class Span:
+    """New tokens of one cache, in natural order: per segment the number of tokens and whether causal."""
+
+    cache: Cache
+    segments: list[tuple[int, bool]]
+
+    @property
+    def tokens(self) -> int:
+        return sum(n for n, _ in self.segments)
+
+
+class CachedAttention:
+    """Attention of new tokens of several caches; each segment sees all that precedes it.
+
+    order: natural order as rows of the sorted batch, and inverse its inverse; None where the
+    sorted order is the natural one (text alone).
+    """
+
+    def __init__(self, spans: list[Span], order: Tensor | None = None, inverse: Tensor | None = None) -> None:
+        self.spans, self.order, self.inverse = spans, order, inverse
+        for span in spans:
+            span.cache.reserve(span.tokens)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [T, heads, dim], k and v [T, kv_heads, dim] to [T, heads * dim]."""
+        if self.order is not None:
+            q, k, v = (x.index_select(0, self.order) for x in (q, k, v))
+        out = torch.empty_like(q)
+        start = 0
+        for span in self.spans:
+            rows = slice(start, start + span.tokens)
+            blocks = span.cache.write(layer, k[rows], v[rows])
+            self._segments(span, q[rows], blocks, out[rows])
+            start = rows.stop
+        out = out.flatten(1)
+        return out if self.inverse is None else out.index_select(0, self.inverse)
+
+    @staticmethod
+    def _segments(span: Span, q: Tensor, blocks: list[tuple[Tensor, Tensor]], out: Tensor) -> None:
+        own_keys, own_values = blocks[-1]
+        before = own_keys.shape[1] - span.tokens
+        done = 0
+        for n, causal in span.segments:
+            end = before + done + n
+            seen = [*blocks[:-1], (own_keys[:, :end], own_values[:, :end])]
+            out[done : done + n] = attend(q[done : done + n], seen, causal)
+            done += n
+
+
+def attend(q: Tensor, blocks: list[tuple[Tensor, Tensor]], causal: bool) -> Tensor:
+    """Attention of the last n tokens over all blocks: q [n, heads, dim] to the same.
+
+    blocks: (keys, values), each [kv_heads, tokens, dim]. causal: among the n last tokens
+    themselves each sees only those before it; earlier tokens are seen by all.
+    """
+    n = q.shape[0]
+    if not causal or n == 1:
+        parts = [(k, v, False) for k, v in blocks]
+    else:
+        k, v = blocks[-1]
+        split = k.shape[1] - n
+        parts = [(k, v, False) for k, v in blocks[:-1]]
+        if split:
+            parts.append((k[:, :split], v[:, :split], False))
+        parts.append((k[:, split:], v[:, split:], True))
+    if len(parts) == 1:
+        return _attend_one(q, *parts[0])
+    outs, weights = zip(*(_attend_weighed(q, *part) for part in parts), strict=True)
+    # softmax over the union = the parts' softmaxes weighed by their sums of exponentials
+    share = torch.stack(weights).softmax(0).unsqueeze(-1)
+    return (torch.stack(outs).float() * share).sum(0).to(q.dtype)
+
+
+def _fold(q: Tensor, kv_heads: int) -> Tensor:
+    """Query heads that share a key head become rows of it: [n, heads, d] to [1, kv_heads, group * n, d]."""
+    n, heads, d = q.shape
+    return q.view(n, kv_heads, heads // kv_heads, d).permute(1, 2, 0, 3).reshape(1, kv_heads, -1, d)
+
+
+def _unfold(x: Tensor, n: int) -> Tensor:
+    """Inverse of `_fold` for [1, kv_heads, group * n, ...]: [n, heads, ...]."""
+    x = x.squeeze(0).unflatten(1, (-1, n))
+    return x.movedim(2, 0).flatten(1, 2)
+
+
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    if causal:
+        q, k, v = (x.unsqueeze(0) for x in (q.transpose(0, 1), k, v))
+        gqa = q.shape[1] != k.shape[1]
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
+        return out.squeeze(0).transpose(0, 1)
+    out = F.scaled_dot_product_attention(_fold(q, k.shape[0]), k.unsqueeze(0), v.unsqueeze(0))
+    return _unfold(out, q.shape[0])
+
+
+def _attend_weighed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
+    """Output [n, heads, dim] and the log of the sum of exponentials [n, heads] in float32."""
+    n, kv_heads = q.shape[0], k.shape[0]
+    folded, k, v = _fold(q, kv_heads), k.unsqueeze(0), v.unsqueeze(0)
+    if not causal and q.device.type == "cpu":
+        out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(folded, k, v)
+        return _unfold(out, n), _unfold(lse.float(), n)
+    scores = (folded @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
+    if causal:
+        index = torch.arange(n, device=q.device)
+        hidden = index[None, :] > index[:, None]
+        scores = scores.masked_fill(hidden.repeat(scores.shape[2] // n, 1), -torch.inf)
+    lse = scores.logsumexp(-1)
+    out = (scores - lse.unsqueeze(-1)).exp().to(v.dtype) @ v
+    return _unfold(out, n), _unfold(lse, n)

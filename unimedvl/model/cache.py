@@ -1,0 +1,93 @@
+"""The key-value cache: appended to, never copied; branches share what they have in common.
+
+A cache is a chain of blocks. The last block is its own and is written; those before it are
+shared, read up to a fixed length. A branch is a new chain over the same blocks, so it costs no
+memory until it is written to. Keys are stored after rotation, so their order does not matter to
+those who see all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unimedvl.model.config import DecoderConfig
+
+# Tokens of the first block where nobody reserved more.
+_FIRST_CAPACITY = 512
+
+
+@dataclass(eq=False)
+class Block:
+    """keys, values: [layers, kv_heads, capacity, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+    @property
+    def capacity(self) -> int:
+        return self.keys.shape[2]
+
+
+class Cache:
+    """The keys and values of one context.
+
+    length: committed tokens. position: the next token's rotary position.
+    """
+
+    def __init__(
+        self, config: DecoderConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.config, self.device, self.dtype = config, device, dtype
+        self.position = 0
+        self._shared: list[tuple[Block, int]] = []
+        self._own: Block | None = None
+        self._own_length = 0
+
+    @property
+    def length(self) -> int:
+        return sum(n for _, n in self._shared) + self._own_length
+
+    def branch(self) -> Cache:
+        """A cache that begins with all that this one holds now, and shares its memory."""
+        other = Cache(self.config, self.device, self.dtype)
+        other.position = self.position
+        other._shared = [*self._shared]
+        if self._own is not None and self._own_length:
+            other._shared.append((self._own, self._own_length))
+        return other
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for `tokens` more in one block, so that nothing is allocated while decoding."""
+        if self._own is not None and self._own_length + tokens <= self._own.capacity:
+            return
+        if self._own is not None and self._own_length:
+            self._shared.append((self._own, self._own_length))
+        capacity = max(tokens, _FIRST_CAPACITY if not self._shared else tokens + self.length // 2)
+        shape = (self.config.num_layers, self.config.num_kv_heads, capacity, self.config.head_dim)
+        self._own = Block(*(torch.empty(shape, device=self.device, dtype=self.dtype) for _ in range(2)))
+        self._own_length = 0
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Put keys and values [n, kv_heads, head_dim] of new tokens behind the committed ones.
+
+        They are forgotten again unless `commit` follows. Returns the (keys, values) of each
+        block, [kv_heads, tokens, head_dim], the new tokens in the last. `reserve` comes first.
+        """
+        end = self._own_length + keys.shape[0]
+        own = self._own
+        own.keys[layer, :, self._own_length : end] = keys.transpose(0, 1)
+        own.values[layer, :, self._own_length : end] = values.transpose(0, 1)
+        return [(b.keys[layer, :, :n], b.values[layer, :, :n]) for b, n in [*self._shared, (own, end)]]
+
+    def commit(self, tokens: int, positions: int) -> None:
+        """Keep the `tokens` last written, and move the position on."""
+        self._own_length += tokens
+        self.position += positions
+
+    def keys(self) -> Tensor:
+        """All committed keys, copied: [layers, length, kv_heads, head_dim]. For tests."""
+        parts = [*self._shared] + ([(self._own, self._own_length)] if self._own is not None else [])
+        return torch.cat([b.keys[:, :, :n] for b, n in parts], dim=2).transpose(1, 2)

@@ -1,0 +1,1 @@
+"""Data files from which the simulated studies take their anatomy; README.md states their licences."""

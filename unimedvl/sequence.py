@@ -1,0 +1,328 @@
+"""Segments, a sequence of them, and the packed batch: the language that all else speaks.
+
+Everything the system does is one sequence of segments, some of which are to be predicted. The
+rules (who sees whom, what moves the position, which weights a token passes) are stated here once;
+training packs sequences into a batch, inference extends a context segment by segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from unimedvl.model.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Text:
+    """Token ids between an opening and a closing token. Causal; a position for each token."""
+
+    ids: list[int]
+    predict: bool = False
+    droppable: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image as the ViT sees it: pixels [3, H, W] in [-1, 1], sides multiples of the patch.
+
+    Both ways inside, one position for all, never predicted.
+    """
+
+    pixels: Tensor
+    droppable: bool = False
+
+
+@dataclass(frozen=True)
+class Latent:
+    """An image as the VAE has it: pixels [3, H, W] in [-1, 1], or, where `encoded`, its latent
+    [z_channels, h, w] in the flow's units.
+
+    Clean (`predict` false): both ways inside, seen by all that follows. To be predicted: noised,
+    seen by itself alone, and the position does not move on.
+    timestep_logit: the flow time before the sigmoid and the shift; drawn when packed where None.
+    """
+
+    pixels: Tensor
+    predict: bool = False
+    droppable: bool = False
+    encoded: bool = False
+    timestep_logit: float | None = None
+
+
+Segment = Text | Seen | Latent
+
+
+@dataclass
+class PackedBatch:
+    """Several sequences as flat tensors, sorted by kind of token: ids, then ViT patches, then latents.
+
+    The first two kinds pass the understanding weights and the last the generation weights, so one
+    split serves every layer. T is the number of tokens, B of sequences, L of the longest sequence.
+
+    ids [Tt]; patches [Tv, 3 p p]; patch_position_ids [Tv]; patch_lengths (per image)
+    images: latents' sources in order, pixels or latents; images_encoded says which, per image
+    latent_position_ids [Tl]; latent_shapes (rows, columns in tokens, per image)
+    timesteps [Tl], 0 for clean; noise [Tl, values]; targets [n] rows of Tl that are predicted
+    labels [n] ids and label_rows [n] rows of T whose next token they are
+    positions [T]; layout [B, L] rows of T in natural order, -1 where padded
+    segment, causal, noised [T] in natural order: what `visibility` needs
+    spans: per sequence (tokens, causal) of each segment; advance: how far each moves the position
+    """
+
+    ids: Tensor
+    patches: Tensor
+    patch_position_ids: Tensor
+    patch_lengths: list[int]
+    images: list[Tensor]
+    images_encoded: list[bool]
+    latent_position_ids: Tensor
+    latent_shapes: list[tuple[int, int]]
+    timesteps: Tensor
+    noise: Tensor
+    targets: Tensor
+    labels: Tensor
+    label_rows: Tensor
+    positions: Tensor
+    layout: Tensor
+    segment: Tensor
+    causal: Tensor
+    noised: Tensor
+    lengths: list[int]
+    spans: list[list[tuple[int, bool]]]
+    advance: list[int]
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """The same batch with every tensor on `device`."""
+
+        def move(x):
+            if isinstance(x, Tensor):
+                return x.to(device, non_blocking=True)
+            return [y.to(device) for y in x] if isinstance(x, list) and x and isinstance(x[0], Tensor) else x
+
+        return PackedBatch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
+
+    def masks(self) -> Tensor:
+        """Who sees whom: [B, L, L] bool, padded places see only themselves."""
+        b, longest = self.layout.shape
+        mask = torch.eye(longest, dtype=torch.bool, device=self.layout.device).repeat(b, 1, 1)
+        parts = zip(*(x.split(self.lengths) for x in (self.segment, self.causal, self.noised)), strict=True)
+        for i, part in enumerate(parts):
+            n = self.lengths[i]
+            mask[i, :n, :n] = visibility(*part)
+        return mask
+
+
+# Kinds of token, in the order in which a packed batch sorts them.
+_ID, _PATCH, _LATENT = 0, 1, 2
+
+
+class _Packer:
+    """Collects tokens in natural order; `finish` sorts them by kind."""
+
+    def __init__(self, config: ModelConfig, generator: torch.Generator | None) -> None:
+        self.config, self.generator = config, generator
+        self.kind: list[int] = []  # per token
+        self.position: list[int] = []
+        self.sample: list[int] = []
+        self.segment: list[int] = []
+        self.causal: list[bool] = []
+        self.noised: list[bool] = []
+        self.ids: list[int] = []
+        self.labels: list[int] = []
+        self.label_at: list[int] = []  # natural index
+        self.patches: list[Tensor] = []
+        self.patch_positions: list[Tensor] = []
+        self.images: list[Latent] = []
+        self.shapes: list[tuple[int, int]] = []
+        self.times: list[float] = []
+        self.spans: list[list[tuple[int, bool]]] = []
+        self.advance: list[int] = []
+
+    def sequence(self, number: int, segments: Seq[Segment], start: int) -> None:
+        position, spans = start, []
+        for index, segment in enumerate(segments):
+            if isinstance(segment, Text):
+                tokens = self._text(segment)
+                positions = range(position, position + tokens)
+                moved = tokens
+            else:
+                tokens = self._seen(segment) if isinstance(segment, Seen) else self._latent(segment)
+                positions = [position] * tokens
+                moved = 0 if isinstance(segment, Latent) and segment.predict else 1
+            self.position += positions
+            self.sample += [number] * tokens
+            self.segment += [index] * tokens
+            self.causal += [isinstance(segment, Text)] * tokens
+            self.noised += [isinstance(segment, Latent) and segment.predict] * tokens
+            spans.append((tokens, isinstance(segment, Text)))
+            position += moved
+        self.spans.append(spans)
+        self.advance.append(position - start)
+
+    def _text(self, text: Text) -> int:
+        special = self.config.special
+        tokens = [special.text_open, *text.ids, special.text_close]
+        if text.predict:
+            start = len(self.kind)
+            self.label_at += range(start, start + len(tokens) - 1)
+            self.labels += tokens[1:]
+        self.ids += tokens
+        self.kind += [_ID] * len(tokens)
+        return len(tokens)
+
+    def _markers(self, tokens: int, kind: int) -> int:
+        special = self.config.special
+        self.ids += [special.image_start, special.image_end]
+        self.kind += [_ID, *[kind] * tokens, _ID]
+        return tokens + 2
+
+    def _seen(self, seen: Seen) -> int:
+        patch = self.config.vit.patch_size
+        patches = patchify(seen.pixels, patch)
+        _, h, w = seen.pixels.shape
+        self.patches.append(patches)
+        side = self.config.vit.max_patches_per_side
+        self.patch_positions.append(grid_position_ids(h // patch, w // patch, side))
+        return self._markers(len(patches), _PATCH)
+
+    def _latent(self, latent: Latent) -> int:
+        shape = latent_grid(latent, self.config)
+        self.images.append(latent)
+        self.shapes.append(shape)
+        self.times.append(self._time(latent))
+        return self._markers(shape[0] * shape[1], _LATENT)
+
+    def _time(self, latent: Latent) -> float:
+        if not latent.predict:
+            return 0.0
+        logit = latent.timestep_logit
+        if logit is None:  # logit-normal times (Esser et al., arXiv 2403.03206)
+            logit = torch.randn((), generator=self.generator).item()
+        t = torch.tensor(logit).sigmoid()
+        shift = self.config.timestep_shift
+        return (shift * t / (1 + (shift - 1) * t)).item()
+
+    def finish(self, count: int) -> PackedBatch:
+        kind = torch.tensor(self.kind)
+        order = torch.argsort(kind, stable=True)  # sorted row -> natural index
+        rows = torch.empty_like(order)  # natural index -> sorted row
+        rows[order] = torch.arange(len(order))
+        lengths = torch.bincount(torch.tensor(self.sample), minlength=count).tolist()
+        cells = [h * w for h, w in self.shapes]
+        side = self.config.max_latent_size
+        grids = [grid_position_ids(h, w, side) for h, w in self.shapes]
+        times = torch.tensor(self.times).repeat_interleave(torch.tensor(cells, dtype=torch.long))
+        predicted = [x.predict for x in self.images]
+        is_target = torch.tensor(predicted).repeat_interleave(torch.tensor(cells, dtype=torch.long))
+        noise = torch.randn(len(times), self.config.latent_token_dim, generator=self.generator)
+        empty = torch.empty(0, dtype=torch.long)
+        return PackedBatch(
+            ids=torch.tensor(self.ids, dtype=torch.long),
+            patches=torch.cat(self.patches) if self.patches else torch.empty(0),
+            patch_position_ids=torch.cat(self.patch_positions) if self.patches else empty,
+            patch_lengths=[len(p) for p in self.patches],
+            images=[x.pixels for x in self.images],
+            images_encoded=[x.encoded for x in self.images],
+            latent_position_ids=torch.cat(grids) if grids else empty,
+            latent_shapes=self.shapes,
+            timesteps=times,
+            noise=noise,
+            targets=is_target.nonzero().flatten() if self.images else empty,
+            labels=torch.tensor(self.labels, dtype=torch.long),
+            label_rows=rows[torch.tensor(self.label_at, dtype=torch.long)],
+            positions=torch.tensor(self.position)[order],
+            layout=_layout(rows, lengths),
+            segment=torch.tensor(self.segment),
+            causal=torch.tensor(self.causal),
+            noised=torch.tensor(self.noised),
+            lengths=lengths,
+            spans=self.spans,
+            advance=self.advance,
+        )
+
+
+def patchify(image: Tensor, patch: int) -> Tensor:
+    """[C, H, W] to [patches, patch * patch * C], rows first, within a patch row, column, channel."""
+    c, h, w = image.shape
+    if h % patch or w % patch:
+        raise ValueError(f"image is {h} x {w}; both sides must be multiples of {patch}")
+    x = image.reshape(c, h // patch, patch, w // patch, patch)
+    return x.permute(1, 3, 2, 4, 0).reshape(-1, patch * patch * c)
+
+
+def unpatchify(tokens: Tensor, height: int, width: int, patch: int) -> Tensor:
+    """Inverse of `patchify`: [..., patches, patch * patch * C] to [..., C, H, W]; sides in patches."""
+    lead, c = tokens.shape[:-2], tokens.shape[-1] // patch**2
+    x = tokens.reshape(*lead, height, width, patch, patch, c)
+    n = len(lead)
+    x = x.permute(*range(n), n + 4, n, n + 2, n + 1, n + 3)
+    return x.reshape(*lead, c, height * patch, width * patch)
+
+
+def grid_position_ids(height: int, width: int, side: int) -> Tensor:
+    """Rows of a square position table of `side` x `side`, for a grid of height x width: [height * width]."""
+    if height > side or width > side:
+        raise ValueError(f"a grid of {height} x {width} is larger than the position table of {side} x {side}")
+    return (torch.arange(height)[:, None] * side + torch.arange(width)).flatten()
+
+
+def latent_grid(latent: Latent, config: ModelConfig) -> tuple[int, int]:
+    """Rows and columns of tokens that an image takes as a latent.
+
+    Raises:
+        ValueError: a side is no multiple of the stride, or beyond the position table.
+    """
+    stride = config.latent_patch_size if latent.encoded else config.latent_stride
+    h, w = latent.pixels.shape[-2:]
+    if h % stride or w % stride or not h or not w:
+        raise ValueError(f"a latent image is {h} x {w}; both sides must be multiples of {stride}")
+    return h // stride, w // stride
+
+
+def _layout(rows: Tensor, lengths: list[int]) -> Tensor:
+    """Where each token stands in its sequence: [B, L] sorted rows, -1 where padded."""
+    layout = torch.full((len(lengths), max(lengths)), -1)
+    for i, part in enumerate(rows.split(lengths)):
+        layout[i, : len(part)] = part
+    return layout
+
+
+def visibility(segment: Tensor, causal: Tensor, noised: Tensor) -> Tensor:
+    """The attention rule: [L, L] bool, True where token i sees token j.
+
+    i sees j within its own segment (only backwards where that is causal), and in every earlier
+    segment that is not noised. segment, causal, noised: [L], per token.
+    """
+    index = torch.arange(len(segment), device=segment.device)
+    same = segment[:, None] == segment[None, :]
+    backward = index[:, None] >= index[None, :]
+    return (same & (backward | ~causal[:, None])) | ((segment[:, None] > segment[None, :]) & ~noised[None, :])
+
+
+def pack(
+    sequences: Seq[Seq[Segment]],
+    config: ModelConfig,
+    generator: torch.Generator | None = None,
+    starts: Seq[int] | None = None,
+) -> PackedBatch:
+    """Pack sequences; random times and noise come from `generator`.
+
+    starts: the position at which each sequence begins (0 each, but for what extends a context).
+
+    Raises:
+        ValueError: no sequence, an empty one, or an image whose sides do not fit the strides.
+    """
+    if not sequences or not all(sequences):
+        raise ValueError("a packed batch needs one sequence or more, each of one segment or more")
+    packer = _Packer(config, generator)
+    for number, segments in enumerate(sequences):
+        packer.sequence(number, segments, starts[number] if starts else 0)
+    return packer.finish(len(sequences))
