@@ -64,11 +64,12 @@ class PackedBatch:
     split serves every layer. T is the number of tokens, B of sequences, L of the longest sequence.
 
     ids [Tt]; patches [Tv, 3 p p]; patch_position_ids [Tv]; patch_lengths (per image)
-    images: latents' sources in order, pixels or latents; images_encoded says which, per image
+    images: the latents' sources, pixels or latents (images_encoded says which), each once;
+        image_of says for each latent, in order, which of them it is
     latent_position_ids [Tl]; latent_shapes (rows, columns in tokens, per image)
     timesteps [Tl], 0 for clean; noise [Tl, values]; targets [n] rows of Tl that are predicted
     labels [n] ids and label_rows [n] rows of T whose next token they are
-    positions [T]; layout [B, L] rows of T in natural order, -1 where padded
+    positions [T]; order [T]: the row of each token in natural order
     segment, causal, noised [T] in natural order: what `visibility` needs
     spans: per sequence (tokens, causal) of each segment; advance: how far each moves the position
     """
@@ -79,6 +80,7 @@ class PackedBatch:
     patch_lengths: list[int]
     images: list[Tensor]
     images_encoded: list[bool]
+    image_of: list[int]
     latent_position_ids: Tensor
     latent_shapes: list[tuple[int, int]]
     timesteps: Tensor
@@ -87,7 +89,7 @@ class PackedBatch:
     labels: Tensor
     label_rows: Tensor
     positions: Tensor
-    layout: Tensor
+    order: Tensor
     segment: Tensor
     causal: Tensor
     noised: Tensor
@@ -109,15 +111,10 @@ class PackedBatch:
     def num_tokens(self) -> int:
         return sum(self.lengths)
 
-    def masks(self) -> Tensor:
-        """Who sees whom: [B, L, L] bool, padded places see only themselves."""
-        b, longest = self.layout.shape
-        mask = torch.eye(longest, dtype=torch.bool, device=self.layout.device).repeat(b, 1, 1)
+    def masks(self) -> list[Tensor]:
+        """Who sees whom in each sequence: [L_i, L_i] bool, True where row i sees column j."""
         parts = zip(*(x.split(self.lengths) for x in (self.segment, self.causal, self.noised)), strict=True)
-        for i, part in enumerate(parts):
-            n = self.lengths[i]
-            mask[i, :n, :n] = visibility(*part)
-        return mask
+        return [visibility(*part) for part in parts]
 
 
 # Kinds of token, in the order in which a packed batch sorts them.
@@ -224,13 +221,15 @@ class _Packer:
         is_target = torch.tensor(predicted).repeat_interleave(torch.tensor(cells, dtype=torch.long))
         noise = torch.randn(len(times), self.config.latent_token_dim, generator=self.generator)
         empty = torch.empty(0, dtype=torch.long)
+        unique = {id(x.pixels): x for x in self.images}
         return PackedBatch(
             ids=torch.tensor(self.ids, dtype=torch.long),
             patches=torch.cat(self.patches) if self.patches else torch.empty(0),
             patch_position_ids=torch.cat(self.patch_positions) if self.patches else empty,
             patch_lengths=[len(p) for p in self.patches],
-            images=[x.pixels for x in self.images],
-            images_encoded=[x.encoded for x in self.images],
+            images=[x.pixels for x in unique.values()],
+            images_encoded=[x.encoded for x in unique.values()],
+            image_of=[list(unique).index(id(x.pixels)) for x in self.images],
             latent_position_ids=torch.cat(grids) if grids else empty,
             latent_shapes=self.shapes,
             timesteps=times,
@@ -239,7 +238,7 @@ class _Packer:
             labels=torch.tensor(self.labels, dtype=torch.long),
             label_rows=rows[torch.tensor(self.label_at, dtype=torch.long)],
             positions=torch.tensor(self.position)[order],
-            layout=_layout(rows, lengths),
+            order=rows,
             segment=torch.tensor(self.segment),
             causal=torch.tensor(self.causal),
             noised=torch.tensor(self.noised),
@@ -285,14 +284,6 @@ def latent_grid(latent: Latent, config: ModelConfig) -> tuple[int, int]:
     if h % stride or w % stride or not h or not w:
         raise ValueError(f"a latent image is {h} x {w}; both sides must be multiples of {stride}")
     return h // stride, w // stride
-
-
-def _layout(rows: Tensor, lengths: list[int]) -> Tensor:
-    """Where each token stands in its sequence: [B, L] sorted rows, -1 where padded."""
-    layout = torch.full((len(lengths), max(lengths)), -1)
-    for i, part in enumerate(rows.split(lengths)):
-        layout[i, : len(part)] = part
-    return layout
 
 
 def visibility(segment: Tensor, causal: Tensor, noised: Tensor) -> Tensor:

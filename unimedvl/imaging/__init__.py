@@ -1,0 +1,10 @@
+"""Files in and out: pictures, DICOM and NIfTI to float RGB, and made pictures to marked PNG."""
+
+from unimedvl.imaging.errors import ImagingError
+from unimedvl.imaging.image import Image, ReadOptions, read_image
+from unimedvl.imaging.output import check_output, read_provenance, save_png
+from unimedvl.imaging.resize import fit, resize
+from unimedvl.imaging.windowing import PRESETS, parse_window
+
+__all__ = ["PRESETS", "Image", "ImagingError", "ReadOptions", "check_output", "fit", "parse_window",
+           "read_image", "read_provenance", "resize", "save_png"]

@@ -34,44 +34,26 @@ class _Rearrange(torch.autograd.Function):
 
 
 class PackedAttention:
-    """Attention of a packed batch, each sequence in a row of its own."""
+    """Attention of a packed batch, sequence by sequence: nothing is padded."""
 
     def __init__(self, batch: PackedBatch) -> None:
-        self.shape = tuple(batch.layout.shape)
-        flat = batch.layout.flatten()
-        self.there = flat.clamp(min=0)
-        self.back = torch.empty(batch.num_tokens, dtype=torch.long, device=flat.device)
-        valid = (flat >= 0).nonzero().flatten()
-        self.back[flat[valid]] = valid
-        self.mask = batch.masks().unsqueeze(1)
+        self.order, self.inverse = batch.order, torch.argsort(batch.order)
+        self.lengths = batch.lengths
+        self.masks = batch.masks()
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [T, heads, dim], k and v [T, kv_heads, dim] to [T, heads * dim]."""
+        gqa = q.shape[1] != k.shape[1]
         q, k, v = (
-            _Rearrange.apply(x, self.there, self.back).unflatten(0, self.shape).transpose(1, 2)
+            _Rearrange.apply(x, self.order, self.inverse).transpose(0, 1).split(self.lengths, 1)
             for x in (q, k, v)
         )
-        out = F.scaled_dot_product_attention(q, k, v, self.mask, enable_gqa=q.shape[1] != k.shape[1])
-        out = out.transpose(1, 2).reshape(self.shape[0] * self.shape[1], -1)
-        # Padded rows carry no gradient; what `there` would bring them is never read.
-        return _Unpad.apply(out, self.back)
-
-
-class _Unpad(torch.autograd.Function):
-    """Rows of a padded layout back in sorted order; the gradient of padding is zero."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, back: Tensor) -> Tensor:
-        ctx.save_for_backward(back)
-        ctx.rows = x.shape[0]
-        return x.index_select(0, back)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        (back,) = ctx.saved_tensors
-        out = grad.new_zeros(ctx.rows, grad.shape[1])
-        out[back] = grad
-        return out, None
+        out = [
+            F.scaled_dot_product_attention(*(x.unsqueeze(0) for x in qkv), mask, enable_gqa=gqa)
+            for *qkv, mask in zip(q, k, v, self.masks, strict=True)
+        ]
+        out = torch.cat(out, dim=2).squeeze(0).transpose(0, 1).flatten(1)
+        return _Rearrange.apply(out, self.inverse, self.order)
 
 
 @dataclass(frozen=True)

@@ -122,10 +122,11 @@ PRESETS: dict[str, ModelConfig] = {
     ),
     # The embedded model: the same architecture for 128 px images.
     "nano": ModelConfig(
-        decoder=DecoderConfig(1024, 256, 768, 8, 8, 4, rope_theta=1e4, max_position_embeddings=2048),
-        vit=VitConfig(192, 576, 6, 6, patch_size=14, max_patches_per_side=16),
-        vae=VaeConfig(32, (1, 2, 2, 4), 1, norm_groups=8),
+        decoder=DecoderConfig(1024, 256, 768, 8, 4, 2, rope_theta=1e4, max_position_embeddings=2048),
+        vit=VitConfig(192, 576, 3, 6, max_patches_per_side=16),
+        vae=VaeConfig(32, (1, 2, 2), 1, z_channels=12, norm_groups=8),
         special=SpecialTokens(1020, 1021, 1022, 1023),
+        latent_patch_size=4,
         max_latent_size=16,
     ),
     # A mid-size geometry with random weights, for benchmarks only.

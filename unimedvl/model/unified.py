@@ -163,16 +163,16 @@ class UnifiedModel(nn.Module):
         return x + self.latent_pos_embed(position_ids)
 
     @torch.no_grad()
-    def encode_images(self, images: Seq[Tensor], encoded: Seq[bool], padded: bool = False) -> Tensor:
-        """Latent tokens of images in order: [Tl, values] float32.
+    def encode_images(self, batch: PackedBatch, padded: bool = False) -> Tensor:
+        """Latent tokens of the batch's images in order: [Tl, values] float32.
 
-        images: pixels [3, H, W] or, where encoded, latents [z_channels, h, w].
         padded: encode the pixels as one batch, padded with zeros below and to the right to the
             largest. The published training does so, and the padding reaches the latents through
             the group norms; inference encodes each image by itself.
         """
-        pixels = [x.to(self.device, self.dtype) for x, e in zip(images, encoded, strict=True) if not e]
-        if padded and len({x.shape for x in pixels}) > 1:
+        images = list(zip(batch.images, batch.images_encoded, strict=True))
+        pixels = [x.to(self.device, self.dtype) for x, encoded in images if not encoded]
+        if padded and pixels:
             h, w = (max(x.shape[i] for x in pixels) for i in (1, 2))
             batch = torch.stack([F.pad(x, (0, w - x.shape[2], 0, h - x.shape[1])) for x in pixels])
             down = self.config.vae.downsample
@@ -183,8 +183,11 @@ class UnifiedModel(nn.Module):
         else:
             latents = [self.vae.encode(x[None])[0] for x in pixels]
         new = iter(latents)
-        parts = [x if e else next(new) for x, e in zip(images, encoded, strict=True)]
-        return torch.cat([patchify(x.float(), self.config.latent_patch_size) for x in parts])
+        tokens = [
+            patchify((x if encoded else next(new)).float(), self.config.latent_patch_size)
+            for x, encoded in images
+        ]
+        return torch.cat([tokens[i] for i in batch.image_of])
 
     def _embed(self, batch: PackedBatch, latents: Tensor | None) -> tuple[Tensor, Tensor | None]:
         rows = [self.stack.embed_tokens(batch.ids)]
@@ -201,7 +204,8 @@ class UnifiedModel(nn.Module):
         """Losses of a packed batch; times and noise are the batch's own, so this is a pure function."""
         clean = points = None
         if batch.images:
-            clean = self.encode_images(batch.images, batch.images_encoded, padded=True)
+            # Padding reaches the latents, so the numbers of a batch depend on its images, as published.
+            clean = self.encode_images(batch, padded=True)
             points = noised(clean, batch.noise, batch.timesteps)
         und, gen = self._embed(batch, points)
         rotations = self.stack.rotations(batch.positions, len(und))
@@ -225,13 +229,12 @@ class UnifiedModel(nn.Module):
     def extend(self, caches: Seq[Cache], sequences: Seq[Seq[Segment]]) -> None:
         """Take segments into contexts, one sequence of segments per cache, all in one pass."""
         batch = pack(sequences, self.config, starts=[c.position for c in caches]).to(self.device)
-        latents = self.encode_images(batch.images, batch.images_encoded) if batch.images else None
+        latents = self.encode_images(batch) if batch.images else None
         und, gen = self._embed(batch, latents)
         spans = [Span(c, s) for c, s in zip(caches, batch.spans, strict=True)]
         order = inverse = None
         if batch.patch_lengths or batch.images:
-            order = batch.layout[batch.layout >= 0]
-            inverse = torch.argsort(order)
+            order, inverse = batch.order, torch.argsort(batch.order)
         rotations = self.stack.rotations(batch.positions, len(und))
         self.stack(und, gen, rotations, CachedAttention(spans, order, inverse))
         for span, moved in zip(spans, batch.advance, strict=True):

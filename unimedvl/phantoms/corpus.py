@@ -19,7 +19,12 @@ from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import Case, Finding, Study
 from unimedvl.phantoms.vocabulary import DEGREE, MODALITIES, Modality, Rng, modality_of, pick, pick_many
 
-CHANGES = ("resolved", "new", "better", "worse")
+# What a finding may have become: it cannot be better and severe, nor worse and mild.
+CHANGES = {
+    "mild": ("resolved", "new", "better"),
+    "moderate": ("resolved", "new", "better", "worse"),
+    "severe": ("resolved", "new", "worse"),
+}
 
 
 def corpus(n: int, seed: int) -> Iterator[str]:
@@ -59,8 +64,8 @@ def edits(study: Study, rng: Rng) -> Iterator[tuple[str, dict[str, object]]]:
     """The edits that make sense for a study, with their wishes."""
     modality = modality_of(study)
     for finding in study.findings[:1]:
-        wishes = {"modality": modality.code, "finding": finding, "change": pick(rng, CHANGES)}
-        yield "counterfactual", wishes
+        change = pick(rng, CHANGES[finding.severity])
+        yield "counterfactual", {"modality": modality.code, "finding": finding, "change": change}
     if modality.structures:
         yield "segment", {"target": pick(rng, modality.structures)}
     if modality.code == "his":

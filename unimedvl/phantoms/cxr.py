@@ -6,7 +6,7 @@ I = I0 exp(-tau) the exposure, and the display shows -log I, so that bone is whi
 Scatter and the amount of quantum noise are taken from the chest without its findings: a finding
 therefore changes only the pixels it covers.
 
-One image unit is 160 mm. The patient's right is at the image's left. Sizes of findings are in
+One image unit is 150 mm. The patient's right is at the image's left. Sizes of findings are in
 millimetres, save cardiomegaly's, which is the cardiothoracic ratio in percent, and those of pleural
 effusion and pneumothorax, in percent of the lung's height and of its linear collapse.
 """
@@ -25,7 +25,7 @@ VIEWS = ("frontal",)
 FINDINGS = ("cardiomegaly", "pleural effusion", "pneumothorax", "consolidation", "nodule")
 SIDED = frozenset({"pleural effusion", "pneumothorax", "consolidation", "nodule"})
 
-UNIT_MM = 160.0
+UNIT_MM = 150.0
 SOFT = 0.20          # attenuation of soft tissue, 1/cm, near 60 keV
 LUNG_DENSITY = 0.27  # inflated lung as a fraction of soft tissue
 SIDES: tuple[Side, Side] = ("right", "left")
@@ -70,17 +70,17 @@ def _sample_finding(rng: np.random.Generator, name: str, side: Side, anatomy: di
         size = rng.uniform(*((55, 59), (60, 64), (65, 70))[grade])
         return Finding(name, None, severity, round(size, 1))
     if name == "pleural effusion":
-        size = rng.uniform(*((26, 32), (40, 50), (58, 70))[grade])
-        return Finding(name, side, severity, round(size, 1), place="base")
+        size = rng.uniform(*((18, 23), (33, 43), (55, 68))[grade])
+        return Finding(name, side, severity, round(size, 1))
     if name == "pneumothorax":
         size = rng.uniform(*((18, 23), (28, 36), (42, 55))[grade])
-        return Finding(name, side, severity, round(size, 1), place="apex and lateral pleural space")
+        return Finding(name, side, severity, round(size, 1))
     zones = list(ZONES)[: 2 if large_heart and side == "left" else 3]
     place = zones[rng.integers(len(zones))]
     down = rng.uniform(*ZONES[place])
     if name == "nodule":
-        size = rng.uniform(*((24, 26), (26, 28), (28, 30))[grade])
-        x, y = _inside_lung(anatomy, side, rng.uniform(0.0, 0.4), down)
+        size = rng.uniform(*((22, 23.5), (25.5, 27), (29, 30))[grade])
+        x, y = _inside_lung(anatomy, side, rng.uniform(0.2, 0.5), down)
         return Finding(name, side, severity, round(size, 1), place=place, shape=(x, y))
     size = rng.uniform(*((56, 64), (68, 78), (84, 98))[grade])
     x, y = _inside_lung(anatomy, side, rng.uniform(0.05, 0.3), down)
@@ -122,25 +122,26 @@ def _lung_depth(x: np.ndarray, y: np.ndarray, side: Side, anatomy: dict[str, flo
     dome = anatomy["dome"] + (anatomy["dome_drop"] if side == "left" else 0.0)
     above = dome + 0.20 * ((u - 0.38) / 0.42) ** 2 - y
     depth = np.sqrt(np.clip(1.0 - across**3, 0.0, None)) * np.clip(above / 0.15, 0.0, 1.0) ** 0.3
-    return depth * (y > anatomy["apex"])
+    return depth * np.clip((y - anatomy["apex"]) / 0.12, 0.0, 1.0) ** 0.4
 
 
 def _heart(x: np.ndarray, y: np.ndarray, ratio: float, anatomy: dict[str, float]) -> np.ndarray:
     """Profile of the heart, 0 outside, for a given cardiothoracic ratio.
 
-    Two leaning ellipsoids: the right atrium reaches a third of the width to the patient's right of
+    A union of ellipsoids: the right atrium reaches a third of the width to the patient's right of
     the midline, the left ventricle two thirds to the left.
     """
     x = x - anatomy["shift"]
     width = 2 * anatomy["width"] * ratio
     tall, shear = 0.28 + 0.25 * (ratio - 0.44), 0.55
-    middle = anatomy["dome"] + 0.10 - tall
+    middle = anatomy["dome"] + 0.17 - tall
     # A leaning ellipse of half-width a reaches sqrt(a^2 + (shear * tall)^2) to the side.
-    ventricle = np.sqrt((0.66 * width - 0.09) ** 2 - (shear * tall) ** 2)
-    left = half_chord(x, y, (0.09, middle), (ventricle, tall), shear)
-    right = half_chord(x, y, (-0.04, middle), (0.34 * width - 0.04, tall * 0.92))
-    base = half_chord(x, y, (0.03, middle - 0.10), (0.28 * width, tall * 0.95), 0.2)
-    return np.maximum.reduce([left, right, base])
+    ventricle = np.sqrt((0.46 * width) ** 2 - (shear * tall) ** 2)
+    left = half_chord(x, y, (0.20 * width, middle), (ventricle, tall), shear)
+    right = half_chord(x, y, (-0.04 * width, middle + 0.02), (0.30 * width, 0.90 * tall))
+    base = half_chord(x, y, (0.06 * width, middle - 0.13), (0.31 * width, 0.95 * tall), 0.2)
+    floor = half_chord(x, y, (0.12 * width, anatomy["dome"]), (0.42 * width, 0.16))
+    return np.maximum.reduce([left, right, base, floor])
 
 
 def _great_vessels(x: np.ndarray, y: np.ndarray, anatomy: dict[str, float]) -> np.ndarray:
@@ -179,7 +180,8 @@ def _bones(x: np.ndarray, y: np.ndarray, size: int, anatomy: dict[str, float]) -
     ribs = 0.34 * _bands(y - start - back, pitch, 0.026, size) * ramp(s, 0.08, 0.2)
     ribs += 0.24 * _bands(y - start - front, pitch, 0.030, size) * ramp(s, 0.38, 0.55)
     spine = 0.42 * cover(0.085 - u, size, 0.02) * (0.8 + 0.2 * np.cos(2 * np.pi * (y - start) / 0.135))
-    return anatomy["bone"] * (ribs * inside + spine + 0.55 * _clavicles(size, anatomy))
+    arms = 0.5 * half_chord(u, y, (0.98, anatomy["apex"] + 0.26), (0.13, 0.15)) ** 0.5
+    return anatomy["bone"] * (arms + ribs * inside + spine + 0.55 * _clavicles(size, anatomy))
 
 
 def _bands(offset: np.ndarray, pitch: float, half_width: float, size: int) -> np.ndarray:
@@ -249,7 +251,7 @@ def _apply(finding: Finding, chest: _Chest, case: Case, size: int) -> np.ndarray
     x, y = grid(size)
     if finding.name == "cardiomegaly":
         profile = _heart(x, y, finding.size / 100, case.anatomy)
-        chest.heart = np.maximum(chest.heart, 11.0 * profile)
+        chest.heart = np.maximum(chest.heart, 12.5 * profile)
         return (profile > 0).astype(np.float32)
     lung = chest.lungs[finding.side] > 0
     extent = lung * _EXTENT[finding.name](finding, case, size)
@@ -258,10 +260,10 @@ def _apply(finding: Finding, chest: _Chest, case: Case, size: int) -> np.ndarray
         chest.markings = chest.markings * (1 - extent)
     elif finding.name == "pneumothorax":
         rest = lung * (1 - extent)
-        line = lung * np.clip(1.0 - np.abs(_collapsed(finding, case, size)) / max(0.016, 2.0 / size), 0.0, 1.0)
+        line = lung * _visceral_pleura(finding, case, size)
         chest.aeration = chest.aeration * (1 - extent) + 0.08 * rest
         chest.markings = chest.markings * (1 - extent)
-        chest.extra = chest.extra + 0.42 * line
+        chest.extra = chest.extra + 0.6 * line
     elif finding.name == "consolidation":
         chest.aeration = chest.aeration + (0.92 - chest.aeration) * extent * 0.8
     elif finding.name == "nodule":
@@ -287,13 +289,22 @@ def _collapsed(finding: Finding, case: Case, size: int) -> np.ndarray:
     x, y = grid(size)
     anatomy = case.anatomy
     scale = 1.0 - finding.size / 100
-    root = anatomy["shift"] + _sign(finding.side) * 0.16, 0.38
+    root = anatomy["shift"] + _sign(finding.side) * 0.10, 0.38
     u = _sign(finding.side) * ((x - root[0]) / scale + root[0] - anatomy["shift"])
     v = (y - root[1]) / scale + root[1]
     middle, half = _lung_borders(v, anatomy)
-    beside = u - (middle + half)
+    beside = np.abs(u - middle) - half
     above = anatomy["apex"] - v
     return np.maximum(beside, above) * scale
+
+
+def _visceral_pleura(finding: Finding, case: Case, size: int) -> np.ndarray:
+    """The thin line along the collapsed lung's edge, where that has left the chest wall; 0 to 1."""
+    x, y = grid(size)
+    line = np.clip(1.0 - np.abs(_collapsed(finding, case, size)) / max(0.016, 2.0 / size), 0.0, 1.0)
+    middle, half = _lung_borders(y, case.anatomy)
+    u = _sign(finding.side) * (x - case.anatomy["shift"])
+    return line * ramp(half - np.abs(u - middle), 0.02, 0.06)
 
 
 def _pneumothorax(finding: Finding, case: Case, size: int) -> np.ndarray:
@@ -307,7 +318,7 @@ def _consolidation(finding: Finding, case: Case, size: int) -> np.ndarray:
     rng = np.random.default_rng([case.noise_seed, int(seed)])
     radius = finding.size / 2 / UNIT_MM
     r = np.hypot((x - cx) / radius, (y - cy) / (radius * flat))
-    return ramp(1.0 - r + 0.16 * smooth_noise(rng, 14, size) + 0.08 * smooth_noise(rng, 30, size), -0.25, 0.45)
+    return ramp(1.0 - r + 0.16 * smooth_noise(rng, 14, size) + 0.08 * smooth_noise(rng, 30, size), -0.32, 0.50)
 
 
 def _nodule(finding: Finding, case: Case, size: int) -> np.ndarray:
@@ -326,7 +337,9 @@ def render(case: Case, size: int = 128) -> Study:
 
     Masks: ``"left lung"`` and ``"right lung"`` (the lung fields beside the heart, whatever fills
     them), ``"heart"``, and one for each finding. That of cardiomegaly is the whole enlarged heart.
+    Raises ValueError for a finding that is not of FINDINGS or lacks its side.
     """
+    _check(case)
     x, y = grid(size)
     anatomy = case.anatomy
     texture_rng = np.random.default_rng([case.noise_seed, 1])
@@ -344,7 +357,9 @@ def render(case: Case, size: int = 128) -> Study:
     healthy = np.exp(-_optical_depth(chest, trunk, vessels, gas))
     masks = {}
     for finding in case.findings:
-        masks[finding.name] = _apply(finding, chest, case, size) > 0.5
+        # A consolidation fades out; what is clouded by a third is still counted in.
+        threshold = 0.33 if finding.name == "consolidation" else 0.5
+        masks[finding.name] = _apply(finding, chest, case, size) > threshold
     exposure = np.exp(-_optical_depth(chest, trunk, vessels, gas)) if case.findings else healthy
     grey = _develop(exposure, healthy, anatomy, np.random.default_rng([case.noise_seed, 2]))
     heart = chest.heart > 0
@@ -353,6 +368,14 @@ def render(case: Case, size: int = 128) -> Study:
     masks["heart"] = heart
     images = {"frontal": np.repeat(grey[:, :, None], 3, axis=2)}
     return Study(case, images, masks, {"organ": "chest", "plane": "frontal"})
+
+
+def _check(case: Case) -> None:
+    for finding in case.findings:
+        if finding.name not in FINDINGS:
+            raise ValueError(f"no finding {finding.name!r} in {MODALITY}; known are {', '.join(FINDINGS)}")
+        if finding.name in SIDED and finding.side not in SIDES:
+            raise ValueError(f"{finding.name} needs a side, left or right, not {finding.side!r}")
 
 
 def _gas(x: np.ndarray, y: np.ndarray, anatomy: dict[str, float]) -> np.ndarray:

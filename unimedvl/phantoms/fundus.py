@@ -12,6 +12,8 @@ that of glaucomatous cupping, which is the vertical cup-to-disc ratio in percent
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from unimedvl.phantoms.shapes import cover, grid, ramp, smooth_noise, spots, strokes
@@ -23,12 +25,15 @@ FINDINGS = ("microaneurysms", "hard exudates", "haemorrhages", "glaucomatous cup
 SIDED: frozenset[str] = frozenset()
 
 FIELD = 0.96                               # radius of the photograph's round field
+STEP = 0.04                                # of a growing vessel
+CAPILLARY = 0.0085                         # half-width of the thinnest vessel drawn
 BLOOD = np.array([0.55, 1.75, 1.10])       # absorption of a full vessel or haemorrhage, red, green, blue
 XANTHOPHYLL = np.array([0.28, 0.55, 0.60])  # of the fovea's pigments
-DISC = np.array([0.98, 0.80, 0.55])        # reflectance of the neural rim
-CUP = np.array([1.00, 0.96, 0.84])         # of the bare lamina in the cup
+DISC = np.array([1.00, 0.74, 0.42])        # reflectance of the neural rim
+CUP = np.array([1.00, 0.98, 0.88])         # of the bare lamina in the cup
 EXUDATE = np.array([1.00, 0.93, 0.42])
 DRUSE = np.array([0.97, 0.80, 0.50])
+FLAME_LENGTH = 1.7                         # of a flame haemorrhage, over a blot of equal radius
 QUADRANTS = {"superotemporal": (-1, -1), "inferotemporal": (-1, 1), "superonasal": (1, -1), "inferonasal": (1, 1)}
 
 # ------------------------------------------------------------------------------------------ sampling
@@ -43,7 +48,7 @@ def sample(seed: int) -> Case:
         "nasal": nasal,
         "disc_x": nasal * disc_x,
         "disc_y": rng.uniform(-0.08, 0.04),
-        "disc_radius": rng.uniform(0.135, 0.155),
+        "disc_radius": rng.uniform(0.150, 0.170),
         "fovea_x": nasal * (disc_x - rng.uniform(0.60, 0.66)),
         "fovea_y": rng.uniform(-0.02, 0.06),
         "ratio": rng.uniform(0.28, 0.42),     # healthy cup-to-disc ratio
@@ -63,8 +68,8 @@ def _sample_finding(rng: np.random.Generator, name: str, anatomy: dict[str, floa
     severity: Severity = ("mild", "moderate", "severe")[grade]
     if name == "glaucomatous cupping":
         size = rng.uniform(*((66, 71), (74, 80), (84, 90))[grade])
-        return Finding(name, None, severity, round(size, 1), place="optic disc")
-    place, fovea = "posterior pole", np.array([anatomy["fovea_x"], anatomy["fovea_y"]])
+        return Finding(name, None, severity, round(size, 1))
+    place, fovea = "", np.array([anatomy["fovea_x"], anatomy["fovea_y"]])
     if name == "microaneurysms":
         count = int(rng.integers(*((9, 14), (16, 24), (28, 40))[grade]))
         radii = rng.uniform(0.025, 0.033, count)
@@ -74,7 +79,6 @@ def _sample_finding(rng: np.random.Generator, name: str, anatomy: dict[str, floa
         radii = rng.uniform(0.050, 0.085, count)
         points = _scatter(rng, count, fovea, 0.15, 0.72, 0.19, anatomy)
     elif name == "drusen":
-        place = "macula"
         count = int(rng.integers(*((9, 13), (16, 22), (26, 36))[grade]))
         radii = rng.uniform(0.034, 0.050, count)
         points = _scatter(rng, count, fovea, 0.0, (0.22, 0.28, 0.34)[grade], 0.075, anatomy)
@@ -87,7 +91,8 @@ def _sample_finding(rng: np.random.Generator, name: str, anatomy: dict[str, floa
         points = _ring(rng, centre, (0.10, 0.13, 0.16)[grade], count)
     count = len(points)
     shape = np.column_stack([points, radii[:count]]).round(4)
-    size = 2 * radii[:count].max() / (2 * anatomy["disc_radius"])
+    largest = radii[:count].max() * (FLAME_LENGTH if name == "haemorrhages" else 1.0)
+    size = largest / anatomy["disc_radius"]
     return Finding(name, None, severity, round(float(size), 2), count, place, tuple(shape.ravel().tolist()))
 
 
@@ -117,48 +122,66 @@ def _ring(rng: np.random.Generator, centre: np.ndarray, radius: float, count: in
 # ------------------------------------------------------------------------------------------- anatomy
 
 
+@dataclass(frozen=True)
+class _Shoot:
+    """A vessel about to grow.
+
+    point: where from. heading: angle from the temporal direction, positive towards its own half (up or
+    down). width: half-width. steps: how many steps of STEP at most. bend: turn per step, dying away.
+    forks: how many generations of branches it may have; the arcades have two.
+    """
+
+    point: tuple[float, float]
+    half: int
+    heading: float
+    width: float
+    steps: int
+    bend: float
+    forks: int
+
+
 def _vessel_trees(rng: np.random.Generator, anatomy: dict[str, float]) -> dict[str, np.ndarray]:
     """Arteries and veins as [N, 6] rows of start, end, half-width at start and at end."""
     trees = {}
-    temporal = -anatomy["nasal"]
+    # Vessels enter on the nasal side of the cup.
+    x, y = anatomy["disc_x"] + 0.35 * anatomy["disc_radius"] * anatomy["nasal"], anatomy["disc_y"]
     for kind, width, turn in (("vein", 0.0245, 0.0), ("artery", 0.0175, 0.16)):
         rows: list[tuple[float, ...]] = []
-        for up in (-1, 1):
-            # Heading is measured from the temporal direction, positive towards up.
-            arcade = 1.25 - turn + rng.uniform(-0.08, 0.08)
-            _grow(rng, anatomy, rows, _start(anatomy, up), arcade, (temporal, up), width, 30, -0.075, 2)
-            nasal = 2.25 + turn + rng.uniform(-0.15, 0.15)
-            _grow(rng, anatomy, rows, _start(anatomy, up), nasal, (temporal, up), width * 0.75, 12, 0.01, 2)
+        for half in (-1, 1):
+            point = (x, y + 0.02 * half)
+            arcade = 1.45 - turn + rng.uniform(-0.08, 0.08)
+            _grow(rng, anatomy, rows, _Shoot(point, half, arcade, width, 42, -0.075, 2))
+            nasal = 2.20 + turn + rng.uniform(-0.15, 0.15)
+            _grow(rng, anatomy, rows, _Shoot(point, half, nasal, 0.75 * width, 16, 0.01, 1))
         trees[kind] = np.array(rows)
     return trees
 
 
-def _start(anatomy: dict[str, float], up: int) -> tuple[float, float]:
-    return anatomy["disc_x"] + 0.02 * anatomy["nasal"], anatomy["disc_y"] + 0.01 * up
-
-
 def _grow(rng: np.random.Generator, anatomy: dict[str, float], rows: list[tuple[float, ...]],
-          point: tuple[float, float], heading: float, axes: tuple[float, int], width: float, steps: int,
-          bend: float, depth: int) -> None:
-    """Walk a vessel outward in steps of 0.05, tapering, bending, forking; append its segments to rows."""
-    x, y = point
-    wobble = 0.0
-    for step in range(steps):
-        wobble = 0.7 * wobble + rng.normal(0.0, 0.06)
-        heading += bend + 0.5 * wobble
-        bend *= 0.94
-        nx = x + 0.05 * axes[0] * np.cos(heading)
-        ny = y + 0.05 * axes[1] * np.sin(heading)
-        near = np.hypot(nx - anatomy["fovea_x"], ny - anatomy["fovea_y"]) < 0.17
-        if np.hypot(nx, ny) > FIELD + 0.02 or near:
+          shoot: _Shoot) -> None:
+    """Walk a vessel outward, tapering, bending and forking; append its segments to rows."""
+    (x, y), width, bend, course, wobble = shoot.point, shoot.width, shoot.bend, shoot.heading, 0.0
+    for step in range(shoot.steps):
+        wobble = 0.8 * wobble + rng.normal(0.0, 0.07)
+        course += bend
+        bend *= 0.955
+        clearance = np.hypot(x - anatomy["fovea_x"], y - anatomy["fovea_y"])
+        if shoot.forks == 2 and clearance < 0.45 and anatomy["nasal"] * (x - anatomy["fovea_x"]) > 0:
+            course += 0.5 * (0.45 - clearance)  # arcades keep clear of the macula
+        heading = course + wobble
+        nx = x - anatomy["nasal"] * STEP * np.cos(heading)
+        ny = y + shoot.half * STEP * np.sin(heading)
+        avascular = np.hypot(nx - anatomy["fovea_x"], ny - anatomy["fovea_y"]) < 0.17
+        if avascular or np.hypot(nx, ny) > FIELD + 0.02:
             return
-        thin = max(width * 0.975, 0.0085)
+        thin = max(width * 0.98, CAPILLARY)
         rows.append((x, y, nx, ny, width, thin))
         x, y, width = nx, ny, thin
-        if depth and step >= 3 and step % 4 == 3 - depth % 2:
-            way = 1 if rng.random() < 0.5 else -1
-            angle = heading + way * rng.uniform(0.5, 0.9)
-            _grow(rng, anatomy, rows, (x, y), angle, axes, max(width * 0.62, 0.0085), 11, -0.03 * way, depth - 1)
+        if shoot.forks and step % 7 == 6:
+            way = 1 if (step // 7 + shoot.forks) % 2 else -1
+            steps = 16 if shoot.forks == 2 else 8
+            _grow(rng, anatomy, rows, _Shoot((x, y), shoot.half, heading + way * rng.uniform(0.35, 0.6),
+                                             max(width * 0.62, CAPILLARY), steps, 0.02 * way, shoot.forks - 1))
 
 
 def _blood_columns(case: Case, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -186,23 +209,31 @@ def _lesion(finding: Finding, case: Case, size: int) -> np.ndarray:
     rows = np.array(finding.shape, np.float32).reshape(-1, 3)
     if finding.name == "drusen":
         return spots(size, rows, softness=0.025)
-    if finding.name == "hard exudates":
-        return spots(size, rows, softness=0.004)
-    if finding.name == "microaneurysms":
-        return spots(size, rows, softness=0.004)
-    return _haemorrhage_extent(rows, case, size)
+    if finding.name == "haemorrhages":
+        return _haemorrhage_extent(rows, case, size)
+    return spots(size, rows, softness=0.004)
 
 
 def _haemorrhage_extent(rows: np.ndarray, case: Case, size: int) -> np.ndarray:
-    """Blots are round; every other one is a flame, drawn out along the nerve fibres from the disc."""
+    """Blots are lobed; every other one is a flame, streaks drawn out along the disc's nerve fibres."""
     disc = np.array([case.anatomy["disc_x"], case.anatomy["disc_y"]], np.float32)
     blots, flames = rows[::2], rows[1::2]
+    turn = 40 * blots[:, 0]
+    lobes = [np.column_stack([blots[:, 0] + 0.3 * blots[:, 2] * np.cos(a + turn),
+                              blots[:, 1] + 0.3 * blots[:, 2] * np.sin(a + turn),
+                              0.8 * blots[:, 2]]) for a in (0.0, 1.9, 4.0)]
     along = flames[:, :2] - disc
-    along = along / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-3)[:, None] * flames[:, 2:] * 1.1
-    fine = 0.45 * flames[:, 2]
-    extent = strokes(size, flames[:, :2] - along, flames[:, :2] + along,
-                     np.stack([1.5 * fine, 0.5 * fine], 1), softness=0.012)
-    return np.maximum(extent, spots(size, blots, softness=0.012))
+    along = along / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-3)[:, None]
+    across = np.stack([-along[:, 1], along[:, 0]], 1)
+    starts, ends, widths = [], [], []
+    for offset, shift in ((-0.5, 0.35), (-0.25, -0.15), (0.0, 0.2), (0.25, -0.3), (0.5, 0.1)):
+        middle = flames[:, :2] + flames[:, 2:] * (offset * across + shift * along)
+        for way in (-FLAME_LENGTH, FLAME_LENGTH):
+            starts.append(middle)
+            ends.append(middle + flames[:, 2:] * (way * along + 0.3 * way * offset * across))
+            widths.append(flames[:, 2:] * np.float32([0.32, 0.06]))
+    streaks = strokes(size, np.concatenate(starts), np.concatenate(ends), np.concatenate(widths), softness=0.008)
+    return np.maximum(streaks, spots(size, np.concatenate(lobes), softness=0.014))
 
 
 def _disc_and_cup(case: Case, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -229,8 +260,11 @@ def render(case: Case, size: int = 128) -> Study:
     """Render a case at size x size pixels (64 to 512).
 
     Masks: ``"vessels"``, ``"optic disc"``, ``"optic cup"``, and one for each finding. That of
-    glaucomatous cupping is the enlarged cup.
+    glaucomatous cupping is the enlarged cup. Raises ValueError for a finding that is not of FINDINGS.
     """
+    for finding in case.findings:
+        if finding.name not in FINDINGS:
+            raise ValueError(f"no finding {finding.name!r} in {MODALITY}; known are {', '.join(FINDINGS)}")
     x, y = grid(size)
     anatomy = case.anatomy
     field = cover(FIELD - np.hypot(x, y), size)

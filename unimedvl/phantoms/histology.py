@@ -11,6 +11,7 @@ too, so that the level is defined in every patch. (In patients only tumour cells
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,20 +25,21 @@ FINDINGS = ("invasive carcinoma", "ductal carcinoma in situ", "inflammation", "n
 SIDED: frozenset[str] = frozenset()
 HER2_LEVELS = ("0", "1+", "2+", "3+")
 
-FIELD = 128.0                        # um, square
-NATIVE = 128                         # smaller images are rendered finer and averaged, against aliasing
+FIELD = 128.0  # um, square
+NATIVE = 128  # smaller images are rendered finer and averaged, against aliasing
 
-# Optical density of red, green and blue per unit of stain (Ruifrok and Johnston 2001, table 2).
+# Optical density of red, green and blue per unit of stain: Ruifrok and Johnston 2001; eosin as in the
+# "H&E" set of Landini's Colour Deconvolution, which is closer to the pink of today's slides.
 HAEMATOXYLIN = np.array([0.650, 0.704, 0.286])
-EOSIN = np.array([0.072, 0.990, 0.105])
+EOSIN = np.array([0.093, 0.954, 0.283])
 DAB = np.array([0.268, 0.570, 0.776])
 
 # Membrane staining by HER2 level: half width of the membrane [um], its DAB, that of the cytoplasm, and the
 # share of each cell's border that stains (1+ is faint and incomplete, 3+ strong and complete).
-MEMBRANE = ((0.0, 0.0, 0.0, 0.0), (0.9, 0.34, 0.0, 0.55), (1.15, 0.62, 0.06, 1.0), (2.0, 1.05, 0.30, 1.0))
+MEMBRANE = ((0.0, 0.0, 0.0, 0.0), (1.0, 0.31, 0.0, 0.60), (1.3, 0.58, 0.05, 1.0), (2.3, 1.05, 0.44, 1.0))
 # Stained share of the patch [0..1] that separates the levels 0 | 1+ | 2+ | 3+; see dab_share.
-LEVEL_BOUNDS = (0.02, 0.13, 0.31)
-EPITHELIUM_SHARE = (0.38, 0.60)      # of the patch, kept so by sampling, so that levels stay apart
+LEVEL_BOUNDS = (0.02, 0.14, 0.315)
+EPITHELIUM_SHARE = (0.40, 0.56)  # of the patch, kept so by sampling, so that levels stay apart
 
 
 # ---- the case ----------------------------------------------------------------------------------------
@@ -54,13 +56,35 @@ def sample(seed: int) -> Case:
     her2 = float(rng.integers(4))
     stains = {"haematoxylin": rng.uniform(0.88, 1.12), "eosin": rng.uniform(0.85, 1.15)}
     noise_seed = int(rng.integers(2**31))
-    for _ in range(200):
-        anatomy = {"her2": her2, **stains, **_ducts(rng)}
-        findings = _findings(rng, names)
-        case = Case(MODALITY, seed, findings, anatomy, noise_seed)
-        if all(_in_range(_epithelium_share(c)) for c in (case.with_findings(()), case)):
-            break
-    return case
+    radii = [_radius(rng, name, alone=number == 1) for name in names]
+    while True:
+        # The patch must hold enough epithelium, and not too much, both with its findings and without.
+        normal = Case(MODALITY, seed, (), {"her2": her2, **stains, **_ducts(rng)}, noise_seed)
+        if not _in_range(_epithelium_share(normal)):
+            continue
+        for _ in range(25):
+            case = normal.with_findings(_findings(rng, names, radii))
+            whole = not any(_bitten(case, i) for i in range(int(case.anatomy["ducts"])))
+            if whole and (not names or _in_range(_epithelium_share(case))):
+                return case
+
+
+def _overlap(case: Case, duct: int) -> float:
+    """How deep the deepest finding reaches into a duct, over the duct's radius; below 0 where apart."""
+    a = case.anatomy
+    x, y, radius = (a[f"duct{duct}_{k}"] for k in ("x", "y", "radius"))
+    depths = [f.shape[2] + radius - np.hypot(f.shape[0] - x, f.shape[1] - y) for f in case.findings]
+    return max(depths, default=-1.0) / radius
+
+
+def _removed(case: Case, duct: int) -> bool:
+    """Whether a finding has taken the place of a whole duct: it reaches at least its middle."""
+    return _overlap(case, duct) > 0.9
+
+
+def _bitten(case: Case, duct: int) -> bool:
+    """Whether a finding would cut a duct in two, which tissue does not do."""
+    return 0.35 < _overlap(case, duct) <= 0.9
 
 
 def _in_range(share: float) -> bool:
@@ -75,37 +99,54 @@ def _ducts(rng: np.random.Generator) -> dict[str, float]:
         x, y, r = rng.uniform(4, FIELD - 4), rng.uniform(4, FIELD - 4), rng.uniform(23, 34)
         if len(placed) < 5 and all(np.hypot(x - a, y - b) > 1.06 * (r + c) + 4 for a, b, c in placed):
             i = len(placed)
-            numbers |= {f"duct{i}_x": x, f"duct{i}_y": y, f"duct{i}_radius": r, f"duct{i}_lumen": rng.uniform(0.3, 0.4)}
+            numbers |= {
+                f"duct{i}_x": x,
+                f"duct{i}_y": y,
+                f"duct{i}_radius": r,
+                f"duct{i}_lumen": rng.uniform(0.3, 0.4),
+            }
             placed.append((x, y, r))
     return numbers | {"ducts": float(len(placed))}
 
 
-RADIUS = {"invasive carcinoma": (42, 56), "ductal carcinoma in situ": (32, 44), "inflammation": (26, 38),
-          "necrosis": (27, 40)}
+# Range of radii [um]; the thirds of the range are mild, moderate and severe.
+RADIUS = {
+    "invasive carcinoma": (42.0, 56.0),
+    "ductal carcinoma in situ": (32.0, 44.0),
+    "inflammation": (22.0, 31.0),
+    "necrosis": (22.0, 31.0),
+}
 
 
-def _findings(rng: np.random.Generator, names: list[str]) -> tuple[Finding, ...]:
-    """One finding near the middle, or two in opposite corners."""
+def _radius(rng: np.random.Generator, name: str, alone: bool) -> float:
+    """Drawn before anything may be rejected, so that all severities stay equally frequent."""
+    low, high = RADIUS[name]
+    return float(rng.uniform(low, high if alone else 0.6 * low + 0.4 * high))
+
+
+def _severity(name: str, radius: float) -> Severity:
+    low, high = RADIUS[name]
+    third = 3 * (radius - low) / (high - low)
+    return "mild" if third < 1 else "moderate" if third < 2 else "severe"
+
+
+def _findings(rng: np.random.Generator, names: list[str], radii: list[float]) -> tuple[Finding, ...]:
+    """One finding anywhere but at the edge, or two in opposite corners."""
     findings = []
     turn = rng.uniform(0, 2 * np.pi)
-    for i, name in enumerate(names):
-        low, high = RADIUS[name]
+    for i, (name, radius) in enumerate(zip(names, radii, strict=True)):
         if len(names) == 1:
-            radius = rng.uniform(low, high)
-            x, y = rng.uniform(36, FIELD - 36, 2)
+            x, y = rng.uniform(34, FIELD - 34, 2)
         else:
-            radius = rng.uniform(low, 0.5 * (low + high)) * 0.9
             x, y = (FIELD / 2 + 44 * f(turn + np.pi * i) for f in (np.cos, np.sin))
-        size = 2 * radius
-        third = (high - low) * 2 / 3
-        grade: Severity = "mild" if size < 2 * low + third else "moderate" if size < 2 * low + 2 * third else "severe"
-        findings.append(Finding(name, None, grade, round(size, 1), 1, "", (x, y, radius, *rng.uniform(0, 2 * np.pi, 6))))
+        shape = (float(x), float(y), radius, *rng.uniform(0, 2 * np.pi, 6).tolist())
+        findings.append(Finding(name, None, _severity(name, radius), round(2 * radius, 1), 1, "", shape))
     return tuple(findings)
 
 
 def _epithelium_share(case: Case) -> float:
     """Share of the patch that is epithelium, on a coarse grid."""
-    axis = (np.arange(32, dtype=np.float32) + 0.5) * (FIELD / 32)
+    axis = (np.arange(28, dtype=np.float32) + 0.5) * (FIELD / 28)
     return float((_layout(case, axis[None, :], axis[:, None]).epithelium < 0).mean())
 
 
@@ -126,9 +167,15 @@ class Layout:
     findings: dict[str, np.ndarray]
 
 
-def _outline(angle: np.ndarray, phases: tuple[float, ...], depth: float) -> np.ndarray:
-    """Relative radius of a rounded irregular outline."""
-    return 1 + sum(depth / (k + 1) * np.cos((k + 2) * angle + p) for k, p in enumerate(phases[:3]))
+def _outline(dx: np.ndarray, dy: np.ndarray, phases: tuple[float, ...], depth: float) -> np.ndarray:
+    """Relative radius of a rounded irregular outline in the direction (dx, dy).
+
+    1 + sum of depth / (k - 1) * cos(k angle + phase) for k = 2, 3, 4, by complex powers, which is faster.
+    """
+    z = (dx + 1j * dy).astype(np.complex64)
+    z /= np.maximum(np.abs(z), 1e-6)
+    a, b, c = (depth / (k + 1) * np.exp(1j * p) for k, p in enumerate(phases[:3]))
+    return 1 + (z * z * (np.complex64(a) + z * (np.complex64(b) + z * np.complex64(c)))).real
 
 
 def _duct_phases(case: Case) -> np.ndarray:
@@ -138,17 +185,19 @@ def _duct_phases(case: Case) -> np.ndarray:
 def _region(f: Finding, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signed distance from the outline of a finding; for the carcinoma, from its nests."""
     cx, cy, radius, *phases = f.shape
-    angle = np.arctan2(y - cy, x - cx)
     depth = 0.04 if f.name == "ductal carcinoma in situ" else 0.13
-    d = np.hypot(x - cx, y - cy) - radius * _outline(angle, tuple(phases), depth)
+    d = np.hypot(x - cx, y - cy) - radius * _outline(x - cx, y - cy, tuple(phases), depth)
     if f.name != "invasive carcinoma":
         return d
-    # Nests: level set of three plane waves, roughly turned into a distance by its mean slope.
-    waves = 0.0
+    # Nests: where three plane waves add up high, turned into a distance by the slope of their sum.
+    waves, slope_x, slope_y = 0.6, 0.0, 0.0
     for i, p in enumerate(phases[3:6]):
-        turn = p + i * np.pi / 3
-        waves = waves + np.sin((x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / (44 + 6 * i)) + 3 * p)
-    return np.maximum(d, -5.0 * (waves + 0.55))
+        k, turn = 2 * np.pi / (46 + 6 * i), p + i * np.pi / 3
+        phase = k * (x * np.cos(turn) + y * np.sin(turn)) + 3 * p
+        waves = waves + np.sin(phase)
+        slope_x = slope_x + k * np.cos(turn) * np.cos(phase)
+        slope_y = slope_y + k * np.sin(turn) * np.cos(phase)
+    return np.maximum(d, -waves / np.sqrt(slope_x**2 + slope_y**2 + 0.08**2))
 
 
 def _layout(case: Case, x: np.ndarray, y: np.ndarray) -> Layout:
@@ -156,8 +205,10 @@ def _layout(case: Case, x: np.ndarray, y: np.ndarray) -> Layout:
     ducts = np.full(np.broadcast_shapes(x.shape, y.shape), 1e3)
     lumen = ducts.copy()
     for i in range(int(a["ducts"])):
+        if _removed(case, i):
+            continue
         dx, dy, radius = x - a[f"duct{i}_x"], y - a[f"duct{i}_y"], a[f"duct{i}_radius"]
-        outline = _outline(np.arctan2(dy, dx), tuple(phases[i]), 0.07)
+        outline = _outline(dx, dy, tuple(phases[i]), 0.07)
         distance = np.hypot(dx, dy)
         ducts = np.minimum(ducts, distance - radius * outline)
         lumen = np.minimum(lumen, distance - a[f"duct{i}_lumen"] * radius * outline)
@@ -195,13 +246,30 @@ def _grid(rng: np.random.Generator, spacing: float, jitter: float) -> tuple[np.n
     return x + rng.uniform(-jitter, jitter, x.shape), y + rng.uniform(-jitter, jitter, y.shape)
 
 
-def _nuclei(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, length: tuple[float, float],
-            width: tuple[float, float], stain: tuple[float, float], direction: np.ndarray | None = None,
-            nucleolus: float = 0.0) -> Nuclei:
+def _nuclei(
+    rng: np.random.Generator,
+    x: np.ndarray,
+    y: np.ndarray,
+    length: tuple[float, float],
+    width: tuple[float, float],
+    stain: tuple[float, float],
+    direction: np.ndarray | None = None,
+    nucleolus: float = 0.0,
+) -> Nuclei:
     n = len(x)
     turn = rng.uniform(0, np.pi, n) if direction is None else direction + rng.normal(0, 0.15, n)
-    return np.stack([x, y, rng.uniform(*length, n), rng.uniform(*width, n), turn, rng.uniform(*stain, n),
-                     np.full(n, nucleolus)], axis=1)
+    return np.stack(
+        [
+            x,
+            y,
+            rng.uniform(*length, n),
+            rng.uniform(*width, n),
+            turn,
+            rng.uniform(*stain, n),
+            np.full(n, nucleolus),
+        ],
+        axis=1,
+    )
 
 
 def _duct_cells(case: Case) -> Nuclei:
@@ -209,16 +277,21 @@ def _duct_cells(case: Case) -> Nuclei:
     rng, a, phases = np.random.default_rng((2, case.noise_seed)), case.anatomy, _duct_phases(case)
     xs, ys, turns = [], [], []
     for i in range(int(a["ducts"])):
-        radius = a[f"duct{i}_radius"]
+        gone, radius = _removed(case, i), a[f"duct{i}_radius"]
         ring = radius - 5.2
         while ring > a[f"duct{i}_lumen"] * radius + 3.0:
             n = max(4, int(2 * np.pi * ring / 9.6))
             angle = (np.arange(n) + rng.uniform(-0.16, 0.16, n)) * (2 * np.pi / n) + rng.uniform(0, 6.28)
-            reach = ring * _outline(angle, tuple(phases[i]), 0.07) + rng.uniform(-0.9, 0.9, n)
-            xs.append(a[f"duct{i}_x"] + reach * np.cos(angle))
-            ys.append(a[f"duct{i}_y"] + reach * np.sin(angle))
-            turns.append(angle)
+            reach = ring * _outline(np.cos(angle), np.sin(angle), tuple(phases[i]), 0.07) + rng.uniform(
+                -0.9, 0.9, n
+            )
             ring -= 9.8
+            if not gone:  # drawn all the same, so that the other ducts keep their cells
+                xs.append(a[f"duct{i}_x"] + reach * np.cos(angle))
+                ys.append(a[f"duct{i}_y"] + reach * np.sin(angle))
+                turns.append(angle)
+    if not xs:
+        return np.zeros((0, 7))
     x, y, turn = (np.concatenate(v) for v in (xs, ys, turns))
     return _nuclei(rng, x, y, (3.5, 4.1), (2.9, 3.4), (0.58, 0.72), turn)
 
@@ -235,7 +308,7 @@ def _stroma_cells(case: Case) -> Nuclei:
     return _nuclei(rng, x, y, (4.8, 6.5), (1.6, 2.1), (0.55, 0.75), _fibre_direction(case, x, y))
 
 
-def _lesion_cells(case: Case, f: Finding, index: int) -> tuple[Nuclei, Nuclei]:
+def _lesion_cells(case: Case, f: Finding) -> tuple[Nuclei, Nuclei]:
     """Cells of one finding: those of its epithelium, and others."""
     rng = np.random.default_rng((5, case.noise_seed, FINDINGS.index(f.name)))
     none = np.zeros((0, 7))
@@ -246,19 +319,26 @@ def _lesion_cells(case: Case, f: Finding, index: int) -> tuple[Nuclei, Nuclei]:
         return x[keep], y[keep]
 
     if f.name == "invasive carcinoma":
-        x, y = filled(13.2, 2.2, 2.0)
-        return _nuclei(rng, x, y, (4.4, 6.4), (3.5, 4.9), (0.48, 0.85), nucleolus=1.0), none
+        x, y = filled(12.0, 1.8, 3.0)
+        return _nuclei(rng, x, y, (4.2, 6.2), (3.4, 4.8), (0.48, 0.85), nucleolus=1.0), none
     if f.name == "ductal carcinoma in situ":
-        x, y = filled(11.2, 1.4, 5.5)
+        x, y = filled(11.2, 1.7, 5.0)
         cx, cy, radius, *phases = f.shape
         n = int(2 * np.pi * radius / 12)
         angle = np.arange(n) * (2 * np.pi / n)
-        reach = radius * _outline(angle, tuple(phases), 0.04) + 1.3
-        rim = _nuclei(rng, cx + reach * np.cos(angle), cy + reach * np.sin(angle), (4.0, 5.0), (1.4, 1.8),
-                      (0.75, 0.9), angle + np.pi / 2)
+        reach = radius * _outline(np.cos(angle), np.sin(angle), tuple(phases), 0.04) + 1.3
+        rim = _nuclei(
+            rng,
+            cx + reach * np.cos(angle),
+            cy + reach * np.sin(angle),
+            (4.0, 5.0),
+            (1.4, 1.8),
+            (0.75, 0.9),
+            angle + np.pi / 2,
+        )
         return _nuclei(rng, x, y, (4.0, 4.7), (3.6, 4.2), (0.55, 0.7)), rim
     if f.name == "inflammation":
-        x, y = filled(6.9, 1.0, 1.0)
+        x, y = filled(6.9, 1.4, 1.0)
         return none, _nuclei(rng, x, y, (2.3, 2.7), (2.2, 2.6), (1.0, 1.2))
     x, y = filled(12.0, 4.0, 3.0)
     keep = rng.random(len(x)) < 0.6
@@ -282,9 +362,11 @@ def _cells(case: Case) -> tuple[Nuclei, Nuclei]:
             x, y = others[:, 0], others[:, 1]
             stroma_of_nests |= (_region(_as_blob(f), x, y) < 0) & (_region(f, x, y) > 2.5)
     outside_ducts = _layout(case.with_findings(()), others[:, 0], others[:, 1]).ducts > 3.0
-    groups = [_lesion_cells(case, f, i) for i, f in enumerate(case.findings)]
+    groups = [_lesion_cells(case, f) for f in case.findings]
     epithelial = np.concatenate([epithelial[free(epithelial)], *(g[0] for g in groups)])
-    others = np.concatenate([others[(free(others) & outside_ducts) | stroma_of_nests], *(g[1] for g in groups)])
+    others = np.concatenate(
+        [others[(free(others) & outside_ducts) | stroma_of_nests], *(g[1] for g in groups)]
+    )
     return epithelial, others
 
 
@@ -314,9 +396,9 @@ def render(case: Case, size: int = 128) -> Study:
     he = _he(case, layout, nuclei, membrane, texture)
     ihc = _ihc(case, layout, nuclei, membrane, texture, level)
     images = {v: _photograph(case, v, density, finer) for v, density in (("he", he), ("ihc", ihc))}
-    masks = {"nuclei": nuclei / 0.5 > 0.5, "epithelium": layout.epithelium < 0}
-    masks |= {name: d < 0 for name, d in layout.findings.items()}
-    masks = {name: _average(m.astype(np.float32), finer) > 0.5 for name, m in masks.items()}
+    soft = {"nuclei": np.minimum(2 * nuclei, 1), "epithelium": _inside(layout.epithelium)}
+    soft |= {name: _inside(d) for name, d in layout.findings.items()}
+    masks = {name: _average(opacity, finer) > 0.5 for name, opacity in soft.items()}
     return Study(case, images, masks, {"organ": "breast", "stain": "H&E", "her2": HER2_LEVELS[level]})
 
 
@@ -329,19 +411,19 @@ def _average(image: np.ndarray, block: int) -> np.ndarray:
 
 
 def _paint_nuclei(nuclei: Nuclei, axis: np.ndarray) -> np.ndarray:
-    """Haematoxylin [H, W] of all nuclei: soft ellipses, a paler inside, nucleoli; overlaps take the larger."""
+    """Haematoxylin [H, W] of all nuclei: soft ellipses, paler inside, with nucleoli; the darker wins."""
     stain = np.zeros((len(axis), len(axis)), np.float32)
     step = axis[1] - axis[0]
-    for cx, cy, length, width, turn, strength, nucleolus in nuclei:
-        reach = length + 1.5
-        left, right = (int(np.clip((v / step), 0, len(axis))) for v in (cx - reach, cx + reach + step))
-        top, bottom = (int(np.clip((v / step), 0, len(axis))) for v in (cy - reach, cy + reach + step))
-        if left >= right or top >= bottom:
-            continue
+    reach = nuclei[:, 2:3] + 1.5
+    low = np.clip((nuclei[:, :2] - reach) / step, 0, len(axis)).astype(int)
+    high = np.clip((nuclei[:, :2] + reach) / step + 1, 0, len(axis)).astype(int)
+    seen = np.nonzero((low < high).all(axis=1))[0]
+    for i, (left, top), (right, bottom) in zip(seen, low[seen], high[seen], strict=True):
+        cx, cy, length, width, turn, strength, nucleolus = nuclei[i].tolist()
         dx, dy = axis[None, left:right] - cx, axis[top:bottom, None] - cy
-        c, s = np.cos(turn), np.sin(turn)
-        rho = np.sqrt(((c * dx + s * dy) / length) ** 2 + ((c * dy - s * dx) / width) ** 2)
-        opacity = np.clip((1 - rho) * width / 1.3 + 0.5, 0, 1)
+        c, s = math.cos(turn), math.sin(turn)
+        rho = np.sqrt((c / length * dx + s / length * dy) ** 2 + (c / width * dy - s / width * dx) ** 2)
+        opacity = np.minimum(np.maximum((1 - rho) * (width / 1.3) + 0.5, 0), 1)
         shade = 0.84 + 0.16 * np.minimum(rho, 1) ** 2
         if nucleolus:
             shade = shade + 0.30 * np.exp(-(dx**2 + dy**2) / (2 * 1.1**2))
@@ -377,7 +459,9 @@ def _texture(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     bend = 5 * np.sin(along / 17 + p[0]) + 3 * np.sin(along / 9 + across / 25 + p[1])
     fibre = 0.6 * np.sin((across + bend) / 1.25 + p[2]) + 0.4 * np.sin((across + 1.3 * bend) / 2.3 + p[3])
     fibre = fibre * (0.6 + 0.4 * np.sin(along / 8 + across / 6 + p[4]))
-    mottle = 0.5 * np.sin(x / 3.1 + 1.5 * np.sin(y / 4.3 + p[5]) + p[6]) + 0.5 * np.sin(y / 2.7 + np.sin(x / 5 + p[7]))
+    mottle = 0.5 * np.sin(x / 3.1 + 1.5 * np.sin(y / 4.3 + p[5]) + p[6]) + 0.5 * np.sin(
+        y / 2.7 + np.sin(x / 5 + p[7])
+    )
     return {"fibre": fibre.astype(np.float32), "mottle": mottle.astype(np.float32)}
 
 
@@ -388,7 +472,7 @@ def _inside(distance: np.ndarray, edge: float = 1.2) -> np.ndarray:
 
 def _he(case: Case, layout: Layout, nuclei: np.ndarray, membrane: np.ndarray, texture: dict) -> np.ndarray:
     """Optical density [H, W, 3] of the H&E."""
-    eosin = 0.21 + 0.065 * texture["fibre"]
+    eosin = 0.19 + 0.06 * texture["fibre"]
     haematoxylin = np.full_like(eosin, 0.02)
     epithelium, lumen = _inside(layout.epithelium), _inside(layout.lumen)
     border = np.clip(1 - membrane / 1.4, 0, 1)
@@ -408,12 +492,15 @@ def _he(case: Case, layout: Layout, nuclei: np.ndarray, membrane: np.ndarray, te
     eosin, haematoxylin = eosin * (1 - 0.93 * lumen), haematoxylin * (1 - lumen)
     haematoxylin = np.maximum(haematoxylin, nuclei)
     strength = case.anatomy
-    return (strength["haematoxylin"] * haematoxylin[..., None] * HAEMATOXYLIN
-            + strength["eosin"] * eosin[..., None] * EOSIN)
+    return (
+        strength["haematoxylin"] * haematoxylin[..., None] * HAEMATOXYLIN
+        + strength["eosin"] * eosin[..., None] * EOSIN
+    )
 
 
-def _ihc(case: Case, layout: Layout, nuclei: np.ndarray, membrane: np.ndarray, texture: dict,
-         level: int) -> np.ndarray:
+def _ihc(
+    case: Case, layout: Layout, nuclei: np.ndarray, membrane: np.ndarray, texture: dict, level: int
+) -> np.ndarray:
     """Optical density [H, W, 3] of the HER2 immunostain: pale haematoxylin and DAB on the membranes."""
     half, strength, cytoplasm, complete = MEMBRANE[level]
     epithelium = _inside(layout.epithelium)
@@ -423,7 +510,7 @@ def _ihc(case: Case, layout: Layout, nuclei: np.ndarray, membrane: np.ndarray, t
     if complete < 1:
         # Incomplete staining: a smooth pattern decides where a border stains at all.
         line = line * np.clip(4 * (texture["mottle"] + 2 * complete - 1) + 0.5, 0, 1)
-    brown = np.maximum(strength * line, cytoplasm * epithelium * (1 - np.clip(2 * nuclei, 0, 1)))
+    brown = np.maximum(strength * line, cytoplasm * epithelium * (1 - np.clip(1.2 * nuclei, 0, 1)))
     return case.anatomy["haematoxylin"] * haematoxylin[..., None] * HAEMATOXYLIN + brown[..., None] * DAB
 
 

@@ -24,9 +24,9 @@ VIEWS = ("t2", "flair", "t1")
 FINDINGS = ("tumour", "white matter lesions", "infarct", "haemorrhage")
 SIDED = frozenset({"tumour", "infarct", "haemorrhage"})
 
-FIELD_OF_VIEW = 222.0                # mm, square
-CENTRE_Y = -16.0                     # MNI mm at the middle of the image
-NATIVE = 128                         # smaller images are rendered finer and averaged, against aliasing
+FIELD_OF_VIEW = 222.0  # mm, square
+CENTRE_Y = -16.0  # MNI mm at the middle of the image
+NATIVE = 128  # smaller images are rendered finer and averaged, against aliasing
 
 # T1 [ms], T2 [ms], proton density at 1.5 T. Normal tissues and the white matter lesion: BrainWeb (Kwan,
 # Evans and Pike, IEEE TMI 18:1085, 1999). Other lesions: round values of the order reviewed by Bottomley
@@ -65,7 +65,8 @@ def signal(tissue: str, view: str) -> float:
 @lru_cache(maxsize=1)
 def _template() -> dict[str, np.ndarray]:
     """Maps [24, rows, columns] float32 (fractions 0..1, ``outside`` in mm) and their x, y, z axes [mm]."""
-    with resources.files("unimedvl.phantoms.anatomy").joinpath("brain.npz").open("rb") as file, np.load(file) as data:
+    path = resources.files("unimedvl.phantoms.anatomy").joinpath("brain.npz")
+    with path.open("rb") as file, np.load(file) as data:
         maps = {k: data[k].astype(np.float32) / 255 for k in ("csf", "white", "ventricles")}
         maps["outside"] = data["outside"].astype(np.float32) / 8
         return maps | {k: data[k] for k in ("x", "y", "z")}
@@ -78,17 +79,17 @@ def sample(seed: int) -> Case:
     """Draw a case: a quarter normal, else one finding, or sometimes two that lie apart."""
     rng = np.random.default_rng((0x3217, seed))
     anatomy = {
-        "level": rng.uniform(1.0, 20.0),             # template slice, 2 mm apart
+        "level": rng.uniform(1.0, 20.0),  # template slice, 2 mm apart
         "width": rng.uniform(0.94, 1.04),
         "length": rng.uniform(0.94, 1.03),
-        "rotation": rng.uniform(-0.10, 0.10),        # radians
-        "shift_x": rng.uniform(-4, 4),               # mm
+        "rotation": rng.uniform(-0.10, 0.10),  # radians
+        "shift_x": rng.uniform(-4, 4),  # mm
         "shift_y": rng.uniform(-3, 3),
-        "ventricles": rng.uniform(-0.05, 0.38),      # how much they are widened
-        "skull": rng.uniform(5.0, 7.5),              # mm
-        "scalp": rng.uniform(3.5, 6.5),              # mm of fat
+        "ventricles": rng.uniform(-0.05, 0.38),  # how much they are widened
+        "skull": rng.uniform(5.0, 7.5),  # mm
+        "scalp": rng.uniform(3.5, 6.5),  # mm of fat
         "gain": rng.uniform(0.93, 1.03),
-        "bias": rng.uniform(0.02, 0.07),             # receive field, relative
+        "bias": rng.uniform(0.02, 0.07),  # receive field, relative
     }
     number = int(rng.choice([0, 1, 2], p=[0.25, 0.63, 0.12]))
     findings: list[Finding] = []
@@ -126,8 +127,13 @@ def lobe(x: float, y: float, z: float) -> str:
     return "temporal" if z < 18 else "parietal"
 
 
-def _pick(rng: np.random.Generator, level: float, margin: float, inner: float) -> tuple[float, float, float] | None:
-    """A point (x, y, z) of the brain, either side, ``margin`` mm from the surface and ``inner`` mm from midline."""
+def _pick(
+    rng: np.random.Generator, level: float, margin: float, inner: float
+) -> tuple[float, float, float] | None:
+    """A point (x, y, z) of the brain on either side, or None where there is none.
+
+    It lies ``margin`` mm from the surface and ``inner`` mm from the midline.
+    """
     t = _template()
     k = int(round(level))
     inside = minimum_filter((t["outside"][k] == 0).astype(np.uint8), int(2 * margin / 1.25) | 1)
@@ -148,12 +154,19 @@ def _side(x: float) -> str:
 def _tumour(rng: np.random.Generator, level: float) -> Finding | None:
     radius = rng.uniform(12, 22)
     at = _pick(rng, level, 0.75 * radius, radius + 3)
-    if at is None:
+    if at is None or lobe(*at) == "basal ganglia":  # tumours here are of the lobes
         return None
     phases = rng.uniform(0, 2 * np.pi, 3)
     oedema = rng.uniform(5, 11)
-    return Finding("tumour", _side(at[0]), _grade(2 * radius, 30, 37), round(2 * radius, 1), 1, lobe(*at),
-                   (at[0], at[1], radius, oedema, *phases))
+    return Finding(
+        "tumour",
+        _side(at[0]),
+        _grade(2 * radius, 30, 37),
+        round(2 * radius, 1),
+        1,
+        lobe(*at),
+        (at[0], at[1], radius, oedema, *phases),
+    )
 
 
 def _haemorrhage(rng: np.random.Generator, level: float) -> Finding | None:
@@ -162,14 +175,21 @@ def _haemorrhage(rng: np.random.Generator, level: float) -> Finding | None:
     if at is None:
         return None
     phases = rng.uniform(0, 2 * np.pi, 3)
-    return Finding("haemorrhage", _side(at[0]), _grade(2 * radius, 25, 31), round(2 * radius, 1), 1, lobe(*at),
-                   (at[0], at[1], radius, 4.5, *phases))
+    return Finding(
+        "haemorrhage",
+        _side(at[0]),
+        _grade(2 * radius, 25, 31),
+        round(2 * radius, 1),
+        1,
+        lobe(*at),
+        (at[0], at[1], radius, 4.5, *phases),
+    )
 
 
 def _infarct(rng: np.random.Generator, level: float) -> Finding | None:
     """A wedge with its tip near the ventricle and its base on the cortex."""
     right = rng.random() < 0.5
-    towards = rng.uniform(-0.9, 0.9)                      # angle above the lateral direction, radians
+    towards = rng.uniform(-0.9, 0.9)  # angle above the lateral direction, radians
     half = rng.uniform(0.30, 0.55)
     x, y = (20.0 if right else -20.0), rng.uniform(-30, 5)
     z = float(_template()["z"][int(round(level))])
@@ -195,12 +215,24 @@ def _white_matter_lesions(rng: np.random.Generator, level: float) -> Finding | N
     if len(spots) < 4:
         return None
     size = 2 * max(r for *_, r in spots)
-    return Finding("white matter lesions", None, _grade(len(spots), 6, 9), round(size, 1), len(spots),
-                   "periventricular", tuple(v for spot in spots for v in spot))
+    return Finding(
+        "white matter lesions",
+        None,
+        _grade(len(spots), 6, 9),
+        round(size, 1),
+        len(spots),
+        "periventricular",
+        tuple(v for spot in spots for v in spot),
+    )
 
 
-_MAKERS = {"tumour": _tumour, "white matter lesions": _white_matter_lesions, "infarct": _infarct,
-           "haemorrhage": _haemorrhage}
+# Every maker gives a finding for a slice, or None where the slice has no room for it.
+_MAKERS = {
+    "tumour": _tumour,
+    "white matter lesions": _white_matter_lesions,
+    "infarct": _infarct,
+    "haemorrhage": _haemorrhage,
+}
 
 
 # ---- the study ---------------------------------------------------------------------------------------
@@ -209,8 +241,8 @@ _MAKERS = {"tumour": _tumour, "white matter lesions": _white_matter_lesions, "in
 def render(case: Case, size: int = 128) -> Study:
     """Render a case at size x size pixels.
 
-    Masks: ``brain`` (with its CSF), ``ventricles``, ``white matter``, and one per finding: the mass without
-    its oedema, the clot without its rim, the wedge, all spots.
+    Masks: ``brain`` (with its CSF), ``white matter``, ``ventricles`` where the slice shows any, and one per
+    finding: the mass without its oedema, the clot without its rim, the wedge, all spots.
 
     Raises:
         ValueError: size is not in 64..512.
@@ -223,11 +255,10 @@ def render(case: Case, size: int = 128) -> Study:
     lesions = [(f.name, _LESIONS[f.name](f, x, y, tissue)) for f in case.findings]
     brain = tissue["brain"]
     images = {view: _image(case, view, tissue, lesions, finer) for view in VIEWS}
-    masks = {
-        "brain": _average(brain, finer) > 0.5,
-        "ventricles": _average(tissue["ventricles"], finer) > 0.5,
-        "white matter": _average(tissue["white"], finer) > 0.5,
-    }
+    masks = {"brain": _average(brain, finer) > 0.5, "white matter": _average(tissue["white"], finer) > 0.5}
+    ventricles = _average(tissue["ventricles"], finer) > 0.5
+    if ventricles.mean() > 0.001:
+        masks["ventricles"] = ventricles
     for name, layers in lesions:
         masks[name] = _average(layers[-1][1], finer) > 0.5
     return Study(case, images, masks, {"organ": "brain", "plane": "axial"})
@@ -263,7 +294,13 @@ def _elastic(case: Case, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.n
     moved = []
     for _ in range(2):
         total = np.zeros(np.broadcast_shapes(x.shape, y.shape), np.float32)
-        for low, high, amplitude in ((90, 160, 1.6), (90, 160, 1.6), (45, 70, 0.7), (22, 34, 0.4), (22, 34, 0.4)):
+        for low, high, amplitude in (
+            (90, 160, 1.6),
+            (90, 160, 1.6),
+            (45, 70, 0.7),
+            (22, 34, 0.4),
+            (22, 34, 0.4),
+        ):
             angle, wave = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(low, high)
             phase = (wave * np.cos(angle)) * x + (wave * np.sin(angle)) * y + rng.uniform(0, 2 * np.pi)
             total += amplitude * np.sin(phase.astype(np.float32))
@@ -278,8 +315,10 @@ def _tissues(case: Case, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     f = a["level"] - k
     spacing = t["x"][0] - t["x"][1]
     at = np.stack([(t["y"][0] - y) / spacing, (t["x"][0] - x) / spacing])
-    m = {name: map_coordinates((1 - f) * t[name][k] + f * t[name][k + 1], at, order=1, cval=air)
-         for name, air in (("csf", 0.0), ("white", 0.0), ("ventricles", 0.0), ("outside", 31.0))}
+    m = {
+        name: map_coordinates((1 - f) * t[name][k] + f * t[name][k + 1], at, order=1, cval=air)
+        for name, air in (("csf", 0.0), ("white", 0.0), ("ventricles", 0.0), ("outside", 31.0))
+    }
     outside = m["outside"]
 
     def beyond(distance: float) -> np.ndarray:
@@ -327,8 +366,12 @@ def _draw_tumour(f: Finding, x: np.ndarray, y: np.ndarray, tissue: dict[str, np.
     # Vasogenic oedema follows the white matter and spares the cortex.
     around = _within(d - oedema, 5.0) * (0.15 + 0.85 * tissue["white"]) * brain
     mass = _within(d) * brain
-    return [("oedema", around), ("tumour", mass), ("tumour core", _within(d + 0.36 * radius) * brain),
-            ("", mass)]
+    return [
+        ("oedema", around),
+        ("tumour", mass),
+        ("tumour core", _within(d + 0.36 * radius) * brain),
+        ("", mass),
+    ]
 
 
 def _draw_haemorrhage(f: Finding, x: np.ndarray, y: np.ndarray, tissue: dict[str, np.ndarray]) -> Layers:
@@ -349,19 +392,26 @@ def _draw_infarct(f: Finding, x: np.ndarray, y: np.ndarray, tissue: dict[str, np
     return [("infarct", wedge * (1 - tissue["csf"])), ("", wedge * (1 - 0.4 * tissue["csf"]))]
 
 
-def _draw_white_matter_lesions(f: Finding, x: np.ndarray, y: np.ndarray, tissue: dict[str, np.ndarray]) -> Layers:
+def _draw_white_matter_lesions(
+    f: Finding, x: np.ndarray, y: np.ndarray, tissue: dict[str, np.ndarray]
+) -> Layers:
     spots = np.reshape(f.shape, (-1, 3))
     d = np.min([np.hypot(x - a, y - b) - r for a, b, r in spots], axis=0)
     inside = _within(d, 2.0) * tissue["brain"] * (1 - tissue["csf"])
     return [("white matter lesions", inside), ("", inside)]
 
 
-_LESIONS = {"tumour": _draw_tumour, "white matter lesions": _draw_white_matter_lesions, "infarct": _draw_infarct,
-            "haemorrhage": _draw_haemorrhage}
+_LESIONS = {
+    "tumour": _draw_tumour,
+    "white matter lesions": _draw_white_matter_lesions,
+    "infarct": _draw_infarct,
+    "haemorrhage": _draw_haemorrhage,
+}
 
 
-def _image(case: Case, view: str, tissue: dict[str, np.ndarray], lesions: list[tuple[str, Layers]],
-           finer: int) -> np.ndarray:
+def _image(
+    case: Case, view: str, tissue: dict[str, np.ndarray], lesions: list[tuple[str, Layers]], finer: int
+) -> np.ndarray:
     """One view [H, W, 3] uint8: mix signals, paint lesions, apply the receive field and Rician noise."""
     s = sum(tissue[name] * signal(name, view) for name in ("csf", "white", "grey", "bone", "fat", "skin"))
     for _, layers in lesions:

@@ -8,8 +8,9 @@ taken from the words around the name. It reads statements, not questions.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 from unimedvl.phantoms.study import Severity, Side
 from unimedvl.phantoms.vocabulary import MODALITIES, VocabularyError
@@ -22,7 +23,7 @@ _BRITISH = (
 _SEVERITY: dict[str, Severity] = {
     **dict.fromkeys(("mild", "small", "slight", "minimal", "tiny", "few", "focal", "minor"), "mild"),
     **dict.fromkeys(("moderate", "medium", "several", "medium-sized"), "moderate"),
-    **dict.fromkeys(("severe", "large", "marked", "massive", "many", "numerous", "extensive", "big"), "severe"),
+    **dict.fromkeys(("severe", "large", "marked", "massive", "many", "numerous", "extensive"), "severe"),
 }
 
 # What looks like a finding and is none, or is another's.
@@ -43,8 +44,9 @@ _NEGATES_NEXT = re.compile(
     r"|resolution of|resolved|rules? out|ruled out|instead of)\b"
 )
 _NEGATES_BEFORE = re.compile(
-    r"(?:\b(?:(?:is|are|was|were|has|have|had)(?: been)?(?: now)? (?:not|no longer|absent|gone|ruled out|resolved"
-    r"|excluded|cleared|disappeared)|absent|ruled out)\b|: ?(?:no|none|absent|negative)\b)"
+    r"(?:\b(?:(?:is|are|was|were|has|have|had)(?: been)?(?: now)?"
+    r" (?:not|no longer|absent|gone|ruled out|resolved|excluded|cleared|disappeared)|absent|ruled out)\b"
+    r"|: ?(?:no|none|absent|negative)\b)"
 )
 _SIDE = re.compile(r"\b(?:left and right|right and left|bilateral(?:ly)?|both(?: sides)?|left|right)\b")
 _CONNECTIVE = re.compile(r",|\b(?:and|or|nor|plus|with|but)\b")
@@ -69,6 +71,7 @@ class _Lexicon:
     names: dict[str, str]
     sided: frozenset[str]
     places: re.Pattern[str]
+    place_of: dict[str, str]
 
 
 def parse(text: str, modality: str | None = None) -> list[ParsedFinding]:
@@ -91,7 +94,7 @@ def parse_findings(text: str, modality: str | None = None) -> set[str]:
     return {finding.name for finding in parse(text, modality) if not finding.negated}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _lexicon(modality: str | None) -> _Lexicon:
     if modality is not None and modality not in MODALITIES:
         raise VocabularyError(f"no modality {modality!r}; known are {', '.join(MODALITIES)}")
@@ -103,13 +106,13 @@ def _lexicon(modality: str | None) -> _Lexicon:
     names.update(dict.fromkeys(_NOT_A_FINDING, ""))
     plurals = {name + "s": meaning for name, meaning in names.items() if not name.endswith("s")}
     names = plurals | names
-    places = {place for term in terms for place in term.places}
-    return _Lexicon(
-        _any_of(names), names, frozenset(t.name for t in terms if t.sided), _any_of(places or {"\0"})
-    )
+    sided = frozenset(term.name for term in terms if term.sided)
+    places = {place: place for term in terms for place in term.places}
+    places |= {place.removesuffix(" lobe"): place for place in places}
+    return _Lexicon(_any_of(names), names, sided, _any_of(places or {"\0"}), places)
 
 
-def _any_of(words: dict[str, str] | set[str]) -> re.Pattern[str]:
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(words, key=lambda w: (-len(w), w))
     return re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)")
 
@@ -123,6 +126,8 @@ def _british(text: str) -> str:
 
 def _sentence_mentions(sentence: str, lexicon: _Lexicon) -> list[ParsedFinding]:
     matches = list(lexicon.pattern.finditer(sentence))
+    if not matches:
+        return []
     cuts = _windows(sentence, matches)
     found: list[ParsedFinding] = []
     for match, start, end in zip(matches, cuts[:-1], cuts[1:], strict=True):
@@ -134,7 +139,7 @@ def _sentence_mentions(sentence: str, lexicon: _Lexicon) -> list[ParsedFinding]:
             name,
             severity=_severity(before, after),
             negated=_negated(sentence, match),
-            place=_nearest(lexicon.places, before, after),
+            place=_place(lexicon, before, after),
         )
         sides = _sides(before, after) if name in lexicon.sided else (None,)
         found.extend(replace(finding, side=side) for side in sides)
@@ -171,9 +176,10 @@ def _severity(before: str, after: str) -> Severity | None:
     return _SEVERITY.get(said_of_it.group(1)) if said_of_it else None
 
 
-def _nearest(pattern: re.Pattern[str], before: str, after: str) -> str:
-    ahead, behind = pattern.findall(before), pattern.findall(after)
-    return ahead[-1] if ahead else behind[0] if behind else ""
+def _place(lexicon: _Lexicon, before: str, after: str) -> str:
+    ahead, behind = lexicon.places.findall(before), lexicon.places.findall(after)
+    word = ahead[-1] if ahead else behind[0] if behind else ""
+    return lexicon.place_of.get(word, "")
 
 
 def _negated(sentence: str, match: re.Match[str]) -> bool:

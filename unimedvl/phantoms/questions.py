@@ -22,6 +22,7 @@ from unimedvl.phantoms.vocabulary import (
     ordered,
     pick,
     pick_many,
+    place,
     view_of,
 )
 
@@ -164,10 +165,11 @@ def _severity(term: Term, finding: Finding, rng: Rng) -> Iterator[Question]:
 
 
 def _place_and_size(term: Term, finding: Finding, rng: Rng) -> Iterator[Question]:
-    if finding.place in term.places:
-        where = " ".join(filter(None, (finding.side, finding.place)))
+    known = place(term, finding)
+    if known:
+        where = " ".join(filter(None, (finding.side, known)))
         yield Question(f"Where is the {term.called()}?", where, "open", "place")
-        yield choice(f"Where is the {term.called()}?", finding.place, term.places, rng, "place")
+        yield choice(f"Where is the {term.called()}?", known, term.places, rng, "place")
     if term.measured and finding.size >= 1:
         size = max(SIZE_STEP_MM, SIZE_STEP_MM * round(finding.size / SIZE_STEP_MM))
         yield Question(f"About what size is the {term.called()}?", f"{size} mm", "open", "size")

@@ -173,9 +173,9 @@ MRI = Modality(
     organ="brain",
     scene="the brain with its ventricles",
     views=(
-        View("t1", "brain MRI", "{plane} T1-weighted brain MRI", sequence="T1-weighted"),
         View("t2", "brain MRI", "{plane} T2-weighted brain MRI", sequence="T2-weighted"),
         View("flair", "brain MRI", "{plane} FLAIR brain MRI", sequence="FLAIR"),
+        View("t1", "brain MRI", "{plane} T1-weighted brain MRI", sequence="T1-weighted"),
     ),
     terms=(
         Term("tumour", said=("brain tumour",), grades=EXTENT, sided=True, places=LOBES,
@@ -211,7 +211,7 @@ HIS = Modality(
              heard=("inflammatory infiltrate", "lymphocytic infiltrate", "inflammatory cells")),
         Term("necrosis", heard=("necrotic tissue", "necrotic area"), number="mass", grades=SPREAD),
     ),
-    structures=("nuclei", "glands"),
+    structures=("nuclei", "epithelium"),
     attributes=(("stain", ("H&E",)), ("her2", ("0", "1+", "2+", "3+"))),
 )
 
@@ -221,7 +221,7 @@ CFP = Modality(
     said="colour fundus photograph",
     aliases=("fundus photograph", "fundus image", "retinal photograph"),
     an="a fundus photograph",
-    organ="eye",
+    organ="retina",
     scene="the optic disc, macula and vessels",
     views=(View("fundus", "colour fundus photograph", "colour fundus photograph of the {eye} eye"),),
     terms=(
@@ -285,6 +285,14 @@ def grade(term: Term, finding: Finding) -> str:
     return term.grades[DEGREE.index(finding.severity)]
 
 
+def place(term: Term, finding: Finding) -> str:
+    """Where it lies in the table's words ("frontal" is the frontal lobe); "" where that is not said."""
+    for known in (finding.place, f"{finding.place} lobe"):
+        if known in term.places:
+            return known
+    return ""
+
+
 def phrase(
     term: Term, finding: Finding, rng: Rng | None = None, full: bool = True, article: bool = True
 ) -> str:
@@ -296,8 +304,8 @@ def phrase(
     words = [grade(term, finding)] if full else []
     if finding.side:
         words.append(finding.side)
-    if full and finding.place in term.places:
-        words.append(finding.place)
+    if full and place(term, finding):
+        words.append(place(term, finding))
     name = pick(rng, term.names) if rng and full else term.name
     return with_article(term, " ".join([*words, name]) + _measure(term, finding, full), article)
 

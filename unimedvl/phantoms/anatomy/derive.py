@@ -14,10 +14,10 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-SPACING = 1.25                                   # mm in plane
-X = np.arange(90.0, -90.1, -SPACING)             # columns: patient's right (+x) at image left
-Y = np.arange(92.0, -124.1, -SPACING)            # rows: anterior at the top
-Z = np.arange(-2.0, 45.0, 2.0)                   # 24 slices, basal ganglia to centrum semiovale
+SPACING = 1.25  # mm in plane
+X = np.arange(90.0, -90.1, -SPACING)  # columns: patient's right (+x) at image left
+Y = np.arange(92.0, -124.1, -SPACING)  # rows: anterior at the top
+Z = np.arange(-2.0, 45.0, 2.0)  # 24 slices, basal ganglia to centrum semiovale
 # Mean T1 values of the template: CSF 55, grey matter 165. Averaging 152 people fills the sulci, so
 # what lies between is counted as CSF from 158 downwards and wholly so below 95.
 CSF_FULL, CSF_NONE = 95.0, 158.0

@@ -1,0 +1,161 @@
+"""Training examples of every task from simulated studies.
+
+One study gives one example at a time: a case is drawn, rendered, and a task that its modality has is
+laid over it. All randomness comes from the generator that is passed in, so a seed is an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unimedvl.phantoms import SIMULATORS, Study
+from unimedvl.phantoms.captions import caption, plan
+from unimedvl.phantoms.edits import edit_reply, edit_request
+from unimedvl.phantoms.questions import questions
+from unimedvl.phantoms.reports import report
+from unimedvl.phantoms.study import Case
+from unimedvl.phantoms.vocabulary import MODALITIES
+from unimedvl.tasks import REPORT, Example
+
+# Seeds below this are held out: nothing is ever trained on them.
+FIRST_TRAINING_SEED = 1_000_000
+UPSCALE_FACTOR = 4
+# What these ask for can't be told at 128 px; the small model is not asked to guess.
+TOO_FINE = ("count", "size")
+
+
+def to_pixels(image: np.ndarray) -> Tensor:
+    """[H, W, 3] uint8, or [H, W] bool (a mask, white on black), to [3, H, W] float32 in [-1, 1]."""
+    if image.dtype == bool:
+        image = np.repeat(image[..., None] * np.uint8(255), 3, axis=2)
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def degrade(pixels: Tensor, factor: int = UPSCALE_FACTOR) -> Tensor:
+    """Bicubic down by `factor` (antialiased) and bicubic up again: [3, H, W] to the same."""
+    size = pixels.shape[-2:]
+    small = F.interpolate(
+        pixels[None], size=tuple(s // factor for s in size), mode="bicubic", antialias=True
+    )
+    return F.interpolate(small, size=size, mode="bicubic")[0].clamp(-1, 1)
+
+
+def _view(study: Study, rng: np.random.Generator) -> str:
+    return list(study.images)[rng.integers(len(study.images))]
+
+
+def ask(study: Study, rng: np.random.Generator) -> Example:
+    """A conversation of up to four questions on one image."""
+    view = _view(study, rng)
+    asked = [q for q in questions(study, rng, view) if q.topic not in TOO_FINE]
+    # Half of the turns are about findings, which are harder to learn than what kind of image it is.
+    hard = [q for q in asked if q.topic in ("presence", "normality", "finding", "side", "severity", "place")]
+    turns = []
+    for _ in range(4):
+        pool = hard if rng.random() < 0.7 and hard else asked
+        q = pool[rng.integers(len(pool))]
+        turns.append((q.text, q.answer))
+    return Example("ask", (to_pixels(study.images[view]),), tuple(dict.fromkeys(turns)))
+
+
+def write_report(study: Study, rng: np.random.Generator) -> Example:
+    view = _view(study, rng)
+    text = report(study, rng, view)
+    return Example("report", (to_pixels(study.images[view]),), ((REPORT.request, text),))
+
+
+def generate(study: Study, rng: np.random.Generator) -> Example:
+    view = _view(study, rng)
+    answer = plan(study, view, rng) if rng.random() < 0.15 else ""
+    target = to_pixels(study.images[view])
+    return Example("generate", (), ((caption(study, view, rng), answer),), (target, target))
+
+
+def _edit(
+    task: str, rng: np.random.Generator, given: np.ndarray | Tensor, drawn: np.ndarray | Tensor, **wishes
+) -> Example:
+    given, drawn = (x if isinstance(x, Tensor) else to_pixels(x) for x in (given, drawn))
+    turn = (edit_request(task, rng, **wishes), edit_reply(task, rng, **wishes))
+    return Example(task, (given,), (turn,), (drawn, drawn))
+
+
+def stain(study: Study, rng: np.random.Generator) -> Example:
+    return _edit("stain", rng, study.images["he"], study.images["ihc"], her2=study.attributes["her2"])
+
+
+def upscale(study: Study, rng: np.random.Generator) -> Example:
+    target = to_pixels(study.images[_view(study, rng)])
+    return _edit("upscale", rng, degrade(target), target, factor=UPSCALE_FACTOR)
+
+
+def translate(study: Study, rng: np.random.Generator) -> Example:
+    words = {"t2": "T2", "flair": "FLAIR"}
+    source, target = ("t2", "flair") if rng.random() < 0.5 else ("flair", "t2")
+    images = study.images
+    return _edit("translate", rng, images[source], images[target], source=words[source], target=words[target])
+
+
+def segment(study: Study, rng: np.random.Generator) -> Example:
+    names = [n for n in (*MODALITIES[study.modality].structures, *(f.name for f in study.findings))]
+    names = [n for n in names if n in study.masks and study.masks[n].any()]
+    name = names[rng.integers(len(names))]
+    view = next(iter(study.images))
+    return _edit("segment", rng, study.images[view], study.masks[name], target=name)
+
+
+def counterfactual(study: Study, rng: np.random.Generator) -> Example:
+    """A finding resolved; or, the other way round, new. A normal study becomes an abnormal one's pair."""
+    view = next(iter(study.images))
+    simulator = SIMULATORS[study.modality]
+    size = study.images[view].shape[0]
+    case: Case = study.case
+    if not case.findings:
+        return write_report(study, rng)
+    finding = case.findings[rng.integers(len(case.findings))]
+    rest = tuple(f for f in case.findings if f is not finding)
+    other = simulator.render(case.with_findings(rest), size)
+    before, after, change = study.images[view], other.images[view], "resolved"
+    if rng.random() < 0.5:
+        before, after, change = after, before, "new"
+    return _edit(
+        "counterfactual", rng, before, after, modality=study.modality, finding=finding, change=change
+    )
+
+
+def reconstruct(study: Study, rng: np.random.Generator) -> Example:
+    image = study.images[_view(study, rng)]
+    return _edit("reconstruct", rng, image, image)
+
+
+Maker = Callable[[Study, np.random.Generator], Example]
+# Which modalities each task has; None means all.
+MAKERS: dict[str, tuple[Maker, tuple[str, ...] | None]] = {
+    "ask": (ask, None),
+    "report": (write_report, None),
+    "generate": (generate, None),
+    "stain": (stain, ("his",)),
+    "upscale": (upscale, ("mri",)),
+    "translate": (translate, ("mri",)),
+    "segment": (segment, None),
+    "counterfactual": (counterfactual, ("cxr",)),
+    "reconstruct": (reconstruct, None),
+}
+
+
+def example(task: str, rng: np.random.Generator, size: int = 128) -> Example:
+    """One training example of `task`, of a random modality that has it. Raises ValueError if unknown."""
+    if task not in MAKERS:
+        raise ValueError(f"no examples of {task!r}; there are {', '.join(MAKERS)}")
+    make, modalities = MAKERS[task]
+    names = modalities or tuple(SIMULATORS)
+    simulator = SIMULATORS[names[rng.integers(len(names))]]
+    case = simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9)))
+    if task == "stain":  # every level equally often
+        case = replace(case, anatomy={**case.anatomy, "her2": float(rng.integers(4))})
+    return make(simulator.render(case, size), rng)

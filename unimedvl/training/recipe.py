@@ -1,0 +1,111 @@
+"""Recipes: what a training run is, as pydantic models filled from YAML and ``key=value``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class RecipeError(ValueError):
+    """A recipe that can't be read; the message names the field and what it accepts."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class VaePhase(_Strict):
+    """Steps on square crops of one size."""
+
+    steps: int = Field(gt=0)
+    crop: int = Field(gt=0, multiple_of=16)
+    batch: int = Field(gt=0)
+
+
+class VaeRecipe(_Strict):
+    phases: list[VaePhase]
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(default=100, ge=0)
+    kl_weight: float = Field(default=1e-4, ge=0)
+    bf16: bool = True
+    seed: int = 0
+    log_every: int = 50
+    save_every: int = 250
+
+
+class VitRecipe(_Strict):
+    """side: of the images that the ViT is taught on, in pixels."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    side: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(default=100, ge=0)
+    bf16: bool = True
+    seed: int = 0
+    log_every: int = 25
+    save_every: int = 250
+
+
+class UnifiedRecipe(_Strict):
+    """tokens: of a step, at least. mixture: weights of the tasks, normalised.
+
+    drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
+    """
+
+    steps: int = Field(gt=0)
+    tokens: int = Field(gt=0)
+    mixture: dict[str, float]
+    learning_rate: float = Field(gt=0)
+    vit_rate: float = Field(default=1.0, ge=0, description="the ViT's share of the learning rate")
+    warmup: int = Field(default=100, ge=0)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    ce_weight: float = Field(default=0.25, ge=0)
+    mse_weight: float = Field(default=1.0, ge=0)
+    drop: dict[Literal["text", "image"], float] = {"text": 0.1, "image": 0.05}
+    bf16: bool = True
+    workers: int = Field(default=1, ge=1)
+    seed: int = 0
+    log_every: int = 25
+    save_every: int = 200
+
+
+class Recipe(_Strict):
+    """One run: the autoencoder and the ViT first, then the whole model."""
+
+    preset: str
+    folder: Path
+    vae: VaeRecipe
+    vit: VitRecipe
+    unified: UnifiedRecipe
+
+
+def load_recipe(file: Path, overrides: list[str] = ()) -> Recipe:
+    """Read a YAML recipe; overrides are ``a.b=value`` with the value in YAML.
+
+    Raises:
+        RecipeError: no such file, not YAML, or a wrong key or value, named with its path.
+    """
+    try:
+        values = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        raise RecipeError(f"{file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
+    for override in overrides:
+        key, found, value = override.partition("=")
+        if not found:
+            raise RecipeError(f"{override!r} is no override; write key=value, as in vae.seed=1")
+        place = values
+        *path, last = key.split(".")
+        for name in path:
+            place = place.setdefault(name, {})
+        place[last] = yaml.safe_load(value)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

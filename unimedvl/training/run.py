@@ -1,0 +1,53 @@
+"""What every training here shares: the rate's schedule, the log, and states written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+def cosine(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then half a cosine down to a twentieth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class RunLog:
+    """Means of what was added, one JSON line every so many steps."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.file, self.started = file, time.monotonic()
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, step: int, every: int, **values: Tensor | float) -> None:
+        """Add values of a step; every so many steps the means are written."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.counts[name] = self.counts.get(name, 0) + 1
+        if step % every:
+            return
+        record = {"step": step, "seconds": round(time.monotonic() - self.started, 1)}
+        record |= {name: round(total / self.counts[name], 4) for name, total in self.sums.items()}
+        with self.file.open("a") as out:
+            out.write(json.dumps(record) + "\n")
+        logger.info("%s", record)
+        self.sums, self.counts = {}, {}
+
+
+def save_state(file: Path, state: dict) -> None:
+    """Write a state so that the last good one stays until the new one is whole."""
+    part = file.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(file)

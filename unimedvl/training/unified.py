@@ -1,0 +1,131 @@
+"""Train the whole model on a mixture of tasks: next-token loss on texts, flow loss on latents."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from unimedvl.model.config import ModelConfig
+from unimedvl.model.unified import UnifiedModel
+from unimedvl.phantoms.examples import example
+from unimedvl.sequence import PackedBatch, Segment, Text, pack
+from unimedvl.tasks import TASKS
+from unimedvl.training.recipe import UnifiedRecipe
+from unimedvl.training.run import RunLog, cosine, save_state
+from unimedvl.transforms import Prepare
+
+
+def drop_conditions(segments: list[Segment], rates: dict[str, float], rng: np.random.Generator) -> list[Segment]:
+    """Leave out droppable segments by chance, so that the model also learns to do without."""
+    kept = []
+    for segment in segments:
+        rate = rates.get("text" if isinstance(segment, Text) else "image", 0.0)
+        if not (segment.droppable and rng.random() < rate):
+            kept.append(segment)
+    return kept
+
+
+class TaskStream(IterableDataset):
+    """Packed batches of simulated examples; sequences are added until a step has `tokens` tokens."""
+
+    def __init__(self, recipe: UnifiedRecipe, config: ModelConfig, prepare: Prepare, start: int) -> None:
+        self.recipe, self.config, self.prepare, self.start = recipe, config, prepare, start
+
+    def __iter__(self) -> Iterator[PackedBatch]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        seed = (self.recipe.seed, self.start, worker.id if worker else 0)
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        names = list(self.recipe.mixture)
+        weights = np.array([self.recipe.mixture[n] for n in names])
+        while True:
+            sequences, tokens = [], 0
+            while tokens < self.recipe.tokens:
+                chosen = example(str(rng.choice(names, p=weights / weights.sum())), rng)
+                segments = TASKS[chosen.task].sequence(chosen, self.prepare)
+                segments = drop_conditions(segments, self.recipe.drop, rng)
+                sequences.append(segments)
+                tokens += sum(self._size(s) for s in segments)
+            yield pack(sequences, self.config, generator)
+
+    def _size(self, segment: Segment) -> int:
+        if isinstance(segment, Text):
+            return len(segment.ids) + 2
+        stride = self.config.latent_stride if hasattr(segment, "encoded") else self.config.vit.patch_size
+        h, w = segment.pixels.shape[1:]
+        return (h // stride) * (w // stride) + 2
+
+
+def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, folder: Path) -> UnifiedModel:
+    """Run the recipe from the model as given; returns the moving average.
+
+    Writes unified.pt and unified.jsonl to `folder`, and goes on where it stopped.
+    """
+    torch.manual_seed(recipe.seed)
+    model.vae.requires_grad_(False)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(_groups(model, recipe), betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    file, step = folder / "unified.pt", 0
+    if file.is_file():
+        state = torch.load(file, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = state["step"]
+    stream = TaskStream(recipe, model.config, prepare, start=step)
+    loader = iter(DataLoader(stream, batch_size=None, num_workers=recipe.workers, prefetch_factor=4))
+    log = RunLog(folder / "unified.jsonl")
+    while step < recipe.steps:
+        rate = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        batch = next(loader)
+        ce, mse, norm = _step(model, optimiser, batch, recipe)
+        step += 1
+        # The average follows closely at first, or it would keep the random start for long.
+        _follow(average, model, min(recipe.ema, step / (step + 10)))
+        log.add(step, recipe.log_every, ce=ce, mse=mse, norm=norm, rate=rate, tokens=batch.num_tokens)
+        if step % recipe.save_every == 0 or step == recipe.steps:
+            save_state(
+                file,
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step,
+                },
+            )
+    return average
+
+
+def _groups(model: UnifiedModel, recipe: UnifiedRecipe) -> list[dict]:
+    vit = list(model.vit_model.parameters())
+    theirs = {id(p) for p in vit}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in theirs]
+    return [{"params": rest, "share": 1.0}, {"params": vit, "share": recipe.vit_rate}]
+
+
+def _step(
+    model: UnifiedModel, optimiser: torch.optim.Optimizer, batch: PackedBatch, recipe: UnifiedRecipe
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
+        losses = model(batch)
+        loss = losses.total(recipe.ce_weight, recipe.mse_weight)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return losses.ce.detach().mean(), losses.mse.detach().mean(), norm
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    ours, theirs = list(average.parameters()), list(model.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - decay)

@@ -1,0 +1,132 @@
+"""Teach the ViT to see before it is asked to speak: what covers each patch, and what the image shows.
+
+The published model starts from a ViT trained on images and captions (SigLIP). The embedded one starts
+from this: a linear head on every patch says how much of it each structure and finding covers, and one
+on the mean says what the image is and what it shows. The heads are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from unimedvl.imaging.resize import resize
+from unimedvl.model.config import VitConfig
+from unimedvl.model.vit import Vit
+from unimedvl.phantoms import SIMULATORS
+from unimedvl.phantoms.examples import FIRST_TRAINING_SEED
+from unimedvl.sequence import grid_position_ids, patchify
+from unimedvl.training.recipe import VitRecipe
+from unimedvl.training.run import RunLog, cosine, save_state
+
+
+def names_of_masks() -> list[str]:
+    """Every structure and finding that some modality has a mask of, found by rendering a few studies."""
+    found: dict[str, None] = {}
+    for modality, simulator in SIMULATORS.items():
+        for seed in range(40):
+            for name in simulator.render(simulator.sample(seed), 64).masks:
+                found.setdefault(f"{modality}: {name}")
+    return list(found)
+
+
+def names_of_views() -> list[str]:
+    return [f"{m}: {view}" for m, s in SIMULATORS.items() for view in s.VIEWS]
+
+
+class SeeingStream(IterableDataset):
+    """Batches of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], view [B]."""
+
+    def __init__(self, config: VitConfig, side: int, batch: int, seed: int) -> None:
+        self.config, self.side, self.batch, self.seed = config, side, batch, seed
+        self.masks = {name: i for i, name in enumerate(names_of_masks())}
+        self.views = {name: i for i, name in enumerate(names_of_views())}
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
+        while True:
+            samples: list[tuple[Tensor, ...]] = []
+            while len(samples) < self.batch:
+                samples += self._study(rng)
+            yield tuple(torch.stack(x) for x in zip(*samples[: self.batch], strict=True))
+
+    def _study(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
+        modality = list(SIMULATORS)[rng.integers(len(SIMULATORS))]
+        simulator = SIMULATORS[modality]
+        study = simulator.render(simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9))))
+        cells = self.side // self.config.patch_size
+        coverage = torch.zeros(len(self.masks), 128, 128)
+        for name, mask in study.masks.items():
+            if f"{modality}: {name}" in self.masks:
+                coverage[self.masks[f"{modality}: {name}"]] = torch.from_numpy(mask.astype(np.float32))
+        presence = coverage.flatten(1).any(1).float()
+        coverage = F.adaptive_avg_pool2d(coverage[None], cells)[0].flatten(1).T
+        out = []
+        for view, image in study.images.items():
+            pixels = resize(image.astype(np.float32) / 255, (self.side, self.side)) * 2 - 1
+            patches = patchify(torch.from_numpy(pixels).permute(2, 0, 1), self.config.patch_size)
+            out.append((patches, coverage, presence, torch.tensor(self.views[f"{modality}: {view}"])))
+        return out
+
+
+class SeeingHeads(nn.Module):
+    def __init__(self, width: int, masks: int, views: int) -> None:
+        super().__init__()
+        self.coverage = nn.Linear(width, masks)
+        self.presence = nn.Linear(width, masks)
+        self.view = nn.Linear(width, views)
+
+    def losses(self, hidden: Tensor, coverage: Tensor, presence: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and the share of presences that are right; hidden [B, N, width]."""
+        pooled = hidden.mean(1)
+        shown = self.presence(pooled)
+        loss = (
+            20 * F.binary_cross_entropy_with_logits(self.coverage(hidden).float(), coverage)
+            + 5 * F.binary_cross_entropy_with_logits(shown.float(), presence)
+            + F.cross_entropy(self.view(pooled).float(), view)
+        )
+        return loss, ((shown > 0) == (presence > 0)).all(1).float().mean()
+
+
+def train_vit(config: VitConfig, recipe: VitRecipe, folder: Path) -> Vit:
+    """Writes vit.pt and vit.jsonl to `folder`, and goes on where it stopped."""
+    torch.manual_seed(recipe.seed)
+    stream = SeeingStream(config, recipe.side, recipe.batch, recipe.seed)
+    vit = Vit(config)
+    heads = SeeingHeads(config.hidden_size, len(stream.masks), len(stream.views))
+    model = nn.ModuleDict({"vit": vit, "heads": heads})
+    optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    log, step = RunLog(folder / "vit.jsonl"), 0
+    file = folder / "vit.pt"
+    if file.is_file():
+        state = torch.load(file, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        stream.seed, step = recipe.seed + state["step"], state["step"]
+    cells = recipe.side // config.patch_size
+    positions = grid_position_ids(cells, cells, config.max_patches_per_side).repeat(recipe.batch)
+    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
+    while step < recipe.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
+        patches, *truth = next(batches)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
+            hidden = vit(patches.flatten(0, 1), positions, [cells * cells] * recipe.batch)
+            loss, right = heads.losses(hidden.unflatten(0, (recipe.batch, -1)), *truth)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        log.add(step, recipe.log_every, loss=loss, all_right=right)
+        if step % recipe.save_every == 0 or step == recipe.steps:
+            save_state(file, {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step})
+    return vit
