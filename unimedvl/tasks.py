@@ -17,6 +17,23 @@ from unimedvl.model.flow import Guidance
 from unimedvl.sequence import Segment
 from unimedvl.transforms import Prepare
 
+# Said before a request whose answer is to be reasoned, or whose image planned, between think tags.
+THINK_FIRST = "Think first."
+
+# Modalities that images are made of, and their names in words.
+MODALITIES = {
+    "cfp": "colour fundus photograph",
+    "cxr": "chest X-ray",
+    "ct": "CT",
+    "his": "histopathology",
+    "mri": "MRI",
+    "oct": "OCT",
+    "us": "ultrasound",
+    "endoscopy": "endoscopy",
+    "ihc": "immunohistochemistry",
+    "dermoscopy": "dermoscopy",
+}
+
 # seen: the inputs through the ViT. both: each input as a clean latent, then through the ViT.
 # request: the user's words. answer: the model's words. target: the image that is drawn.
 Part = Literal["seen", "both", "request", "answer", "target"]

@@ -21,13 +21,15 @@ from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import Case
 from unimedvl.phantoms.vocabulary import MODALITIES
-from unimedvl.tasks import REPORT, Example
+from unimedvl.tasks import REPORT, THINK_FIRST, Example
 
 # Seeds below this are held out: nothing is ever trained on them.
 FIRST_TRAINING_SEED = 1_000_000
 UPSCALE_FACTOR = 4
 # What these ask for can't be told at 128 px; the small model is not asked to guess.
 TOO_FINE = ("count", "size")
+# Share of questions and captions that are thought through first.
+THINKING = 0.12
 
 
 def to_pixels(image: np.ndarray) -> Tensor:
@@ -61,6 +63,9 @@ def ask(study: Study, rng: np.random.Generator) -> Example:
         pool = hard if rng.random() < 0.7 and hard else asked
         q = pool[rng.integers(len(pool))]
         turns.append((q.text, q.answer))
+    if rng.random() < THINKING:  # reasoned: what is seen, then the answer to the first question
+        (question, answer), shown = turns[0], plan(study, view, rng).rsplit(". ", 2)[-2]
+        turns = [(f"{THINK_FIRST} {question}", f"<think> {shown}. </think> {answer}")]
     return Example("ask", (to_pixels(study.images[view]),), tuple(dict.fromkeys(turns)))
 
 
@@ -72,9 +77,11 @@ def write_report(study: Study, rng: np.random.Generator) -> Example:
 
 def generate(study: Study, rng: np.random.Generator) -> Example:
     view = _view(study, rng)
-    answer = plan(study, view, rng) if rng.random() < 0.15 else ""
+    request, answer = caption(study, view, rng), ""
+    if rng.random() < THINKING:
+        request, answer = f"{THINK_FIRST} {request}", plan(study, view, rng)
     target = to_pixels(study.images[view])
-    return Example("generate", (), ((caption(study, view, rng), answer),), (target, target))
+    return Example("generate", (), ((request, answer),), (target, target))
 
 
 def _edit(

@@ -1,0 +1,111 @@
+"""What a task gives back: text or image, how sure, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+from unimedvl.imaging import save_png
+
+NOT_CLINICAL = "Research software. Not for clinical use."
+
+
+def package_version() -> str:
+    try:
+        return version("unimedvl")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a result depend on, besides weights and settings."""
+    return {
+        "unimedvl": package_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """An answer.
+
+    text: without the reasoning, which is in `thought` where there was any.
+    confidence: geometric mean of the tokens' probabilities, 0 to 1; a measure of the model's own
+        certainty, not of truth. logprobs: of each token, natural logarithm.
+    finish: "stop" (the model ended), "length" (it was cut) or "cancelled".
+    """
+
+    text: str
+    thought: str = ""
+    confidence: float = 0.0
+    logprobs: tuple[float, ...] = ()
+    finish: str = "stop"
+    provenance: dict = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict:
+        """Everything, as JSON can hold it."""
+        return asdict(self) | {"logprobs": [round(p, 6) for p in self.logprobs], "notice": NOT_CLINICAL}
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """A drawn image, and what was said with it. It is synthetic, and saved files say so.
+
+    array: [H, W, 3] uint8 RGB.
+    """
+
+    array: np.ndarray
+    text: str = ""
+    thought: str = ""
+    confidence: float = 0.0
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def image(self) -> PillowImage.Image:
+        return PillowImage.fromarray(self.array)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The image read as a mask: [H, W] bool, True where it is brighter than half."""
+        return self.array.mean(axis=2) > 127.5
+
+    def save(self, path: str | Path) -> Path:
+        """Write a PNG that carries the provenance and the mark. Raises ImagingError."""
+        save_png(self.array, path, self.provenance)
+        return Path(path)
+
+    def to_dict(self) -> dict:
+        """Everything but the pixels, of which the hash is given."""
+        return {
+            "width": self.array.shape[1],
+            "height": self.array.shape[0],
+            "sha256": hashlib.sha256(self.array.tobytes()).hexdigest(),
+            "synthetic": True,
+            "text": self.text,
+            "thought": self.thought,
+            "confidence": self.confidence,
+            "provenance": self.provenance,
+            "notice": NOT_CLINICAL,
+        }
+
+
+def split_thought(text: str) -> tuple[str, str]:
+    """Reasoning between think tags and what follows: (thought, answer). An unclosed tag is all thought."""
+    start, end = text.find("<think>"), text.find("</think>")
+    if start < 0:
+        return "", text.strip()
+    if end < 0:
+        return text[start + 7 :].strip(), text[:start].strip()
+    return text[start + 7 : end].strip(), (text[:start] + text[end + 8 :]).strip()

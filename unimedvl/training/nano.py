@@ -1,0 +1,73 @@
+"""The embedded model from nothing: tokenizer, autoencoder, ViT, whole model, export.
+
+Each part leaves its state in the run folder, so that a stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from unimedvl.checkpoint import save_model
+from unimedvl.model.config import SpecialTokens, preset
+from unimedvl.model.unified import UnifiedModel
+from unimedvl.phantoms.corpus import corpus
+from unimedvl.tokenizer import Tokenizer, train_tokenizer
+from unimedvl.training.autoencoder import train_vae
+from unimedvl.training.recipe import Recipe
+from unimedvl.training.unified import train_unified
+from unimedvl.training.vit import train_vit
+from unimedvl.transforms import Prepare
+
+logger = logging.getLogger(__name__)
+
+# Sides of images for the encoders, in pixels; a checkpoint carries its own in geometry.json.
+SIZES = {"vit": [126, 126], "vae": [128, 128]}
+SHARD_BYTES = 15 * 10**6
+TEXTS = 20_000
+CARD = {
+    "name": "nano",
+    "trained_on": "simulated images only (unimedvl.phantoms), 128 px",
+    "use": "Not for clinical use. Made to show and to test the software; what it says of real images is worthless.",
+    "licence": "Apache-2.0",
+}
+
+
+def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
+    """Run every part of the recipe; returns the folder of the exported checkpoint."""
+    folder = recipe.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = nano_tokenizer(folder / "tokenizer")
+    config = preset(recipe.preset)
+    logger.info("autoencoder")
+    vae = train_vae(config.vae, recipe.vae, folder)
+    logger.info("vit")
+    vit = train_vit(config.vit, recipe.vit, folder)
+    config = replace(config, vae=vae.config, special=SpecialTokens(**vars(tokenizer.special)))
+    model = UnifiedModel(config)
+    model.initialise(torch.Generator().manual_seed(recipe.unified.seed))
+    model.vae.load_state_dict(vae.state_dict())
+    model.vae.to(memory_format=torch.channels_last)
+    model.vit_model.load_state_dict(vit.state_dict())
+    logger.info("whole model")
+    average = train_unified(model, Prepare.for_model(config, tokenizer, SIZES), recipe.unified, folder)
+    average.vae.to(memory_format=torch.contiguous_format)
+    export = export or folder / "export"
+    save_model(
+        average, export, dtype=torch.bfloat16, shard_bytes=SHARD_BYTES, tokenizer=tokenizer,
+        card={**CARD, "sizes": SIZES},
+    )  # fmt: skip
+    return export
+
+
+def nano_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of the run, trained on the phantoms' language the first time."""
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.load(folder)
+    preset_size = preset("nano").decoder.vocab_size
+    tokenizer = train_tokenizer(corpus(TEXTS, 0), preset_size)
+    tokenizer.save(folder)
+    return tokenizer
