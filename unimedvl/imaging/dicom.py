@@ -115,8 +115,12 @@ def _pixel_element(header: Dataset, source: Source):
     for keyword in _PIXELS:
         if keyword in header:
             return header.get_item(keyword, keep_deferred=True)
-    if header.get("Rows") and header.get("Columns"):
-        raise ImagingError(source.name, "is a DICOM file with an image header but no pixel data; "
+    if not header.get("Rows"):
+        # Where compressed pixels stop short, pydicom gives up on all that came before them, too.
+        source.stream.seek(0)
+        header = pydicom.dcmread(source.stream, force=True, stop_before_pixels=True)
+    if header.get("Rows"):
+        raise ImagingError(source.name, "is a DICOM file with an image header but without its pixel data; "
                                         "it is truncated, or its pixels are kept elsewhere")
     what = str(header.get("Modality") or header.get("SOPClassUID", "")) or "no modality"
     raise ImagingError(source.name, f"is a DICOM file without pixels ({what}); give one that holds an image")

@@ -35,20 +35,30 @@ def vae_loss(vae: Autoencoder, pixels: Tensor, kl_weight: float) -> tuple[Tensor
     return error.abs().mean() + mse + kl_weight * kl, mse.detach()
 
 
-def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder:
-    """Run the recipe's phases; writes vae.pt and vae.jsonl to `folder`, and goes on where it stopped."""
+def train_vae(
+    config: VaeConfig, recipe: VaeRecipe, folder: Path, name: str = "vae", start: Autoencoder | None = None
+) -> Autoencoder:
+    """Run the recipe's phases, and go on where they stopped; from `start` where it is given.
+
+    Writes NAME.pt and NAME.jsonl to `folder`. Where the encoder is trained, scale and shift are
+    measured anew at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    vae = Autoencoder(config).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    vae = start or Autoencoder(config)
+    vae.requires_grad_(True).to(memory_format=torch.channels_last)
+    if recipe.decoder_only:
+        vae.encoder.requires_grad_(False)
+    parameters = [p for p in vae.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     total = sum(p.steps for p in recipe.phases)
-    state_file, step = folder / "vae.pt", 0
+    state_file, step = folder / f"{name}.pt", 0
     if state_file.is_file():
         state = torch.load(state_file, weights_only=True)
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log, first = RunLog(folder / "vae.jsonl"), 0
+    log, first = RunLog(folder / f"{name}.jsonl"), 0
     for phase in recipe.phases:
         if step < first + phase.steps:
             stream = ImageStream(phase.batch, phase.crop, seed=recipe.seed + step)
@@ -62,7 +72,7 @@ def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder
                 state = {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
                 save_state(state_file, state)
         first += phase.steps
-    return normalise(vae)
+    return vae if recipe.decoder_only else normalise(vae)
 
 
 def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, rate: float, recipe: VaeRecipe) -> float:

@@ -54,6 +54,9 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     model.vit_model.load_state_dict(vit.state_dict())
     logger.info("whole model")
     average = train_unified(model, Prepare.for_model(config, tokenizer, SIZES), recipe.unified, folder)
+    logger.info("decoder of the autoencoder")
+    decoder = train_vae(vae.config, recipe.decoder, folder, "decoder", start=vae)
+    average.vae.load_state_dict(decoder.state_dict())
     average.vae.to(memory_format=torch.contiguous_format)
     export = export or folder / "export"
     save_model(

@@ -26,7 +26,10 @@ class VaePhase(_Strict):
 
 
 class VaeRecipe(_Strict):
+    """decoder_only: the encoder stays as it is, and with it every latent the whole model knows."""
+
     phases: list[VaePhase]
+    decoder_only: bool = False
     learning_rate: float = Field(gt=0)
     warmup: int = Field(default=100, ge=0)
     kl_weight: float = Field(default=1e-4, ge=0)
@@ -81,6 +84,7 @@ class Recipe(_Strict):
     vae: VaeRecipe
     vit: VitRecipe
     unified: UnifiedRecipe
+    decoder: VaeRecipe
 
 
 def load_recipe(file: Path, overrides: list[str] = ()) -> Recipe:
