@@ -174,11 +174,11 @@ class UnifiedModel(nn.Module):
         pixels = [x.to(self.device, self.dtype) for x, encoded in images if not encoded]
         if padded and pixels:
             h, w = (max(x.shape[i] for x in pixels) for i in (1, 2))
-            batch = torch.stack([F.pad(x, (0, w - x.shape[2], 0, h - x.shape[1])) for x in pixels])
+            stacked = torch.stack([F.pad(x, (0, w - x.shape[2], 0, h - x.shape[1])) for x in pixels])
             down = self.config.vae.downsample
             latents = [
                 z[:, : x.shape[1] // down, : x.shape[2] // down]
-                for z, x in zip(self.vae.encode(batch), pixels, strict=True)
+                for z, x in zip(self.vae.encode(stacked), pixels, strict=True)
             ]
         else:
             latents = [self.vae.encode(x[None])[0] for x in pixels]

@@ -54,7 +54,7 @@ class VitRecipe(_Strict):
 
 
 class UnifiedRecipe(_Strict):
-    """tokens: of a step, at least. mixture: weights of the tasks, normalised.
+    """tokens: of a step in each process, at least. mixture: weights of the tasks, normalised.
 
     drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
     """

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -51,3 +52,26 @@ def save_state(file: Path, state: dict) -> None:
     part = file.with_suffix(".part")
     torch.save(state, part)
     part.replace(file)
+
+
+def rank() -> int:
+    """Which of the processes of this run we are; 0 where there is one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def average_gradients(model: nn.Module) -> None:
+    """Make every process's gradients their mean, in one exchange. Nothing to do where there is one process.
+
+    A gradient that a process has not got (no image in its batch, say) counts as zero.
+    """
+    if not dist.is_initialized():
+        return
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for p in parameters:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    flat = torch.cat([p.grad.flatten() for p in parameters])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad.copy_(part.view_as(p))

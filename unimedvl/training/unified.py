@@ -17,7 +17,7 @@ from unimedvl.phantoms.examples import example
 from unimedvl.sequence import PackedBatch, Segment, Text, pack
 from unimedvl.tasks import TASKS
 from unimedvl.training.recipe import UnifiedRecipe
-from unimedvl.training.run import RunLog, cosine, save_state
+from unimedvl.training.run import RunLog, average_gradients, cosine, rank, save_state
 from unimedvl.transforms import Prepare
 
 
@@ -32,7 +32,7 @@ def drop_conditions(segments: list[Segment], rates: dict[str, float], rng: np.ra
 
 
 class TaskStream(IterableDataset):
-    """Packed batches of simulated examples; sequences are added until a step has `tokens` tokens."""
+    """Packed batches of simulated examples; sequences are added until a batch has `tokens` tokens."""
 
     def __init__(self, recipe: UnifiedRecipe, config: ModelConfig, prepare: Prepare, start: int) -> None:
         self.recipe, self.config, self.prepare, self.start = recipe, config, prepare, start
@@ -40,7 +40,7 @@ class TaskStream(IterableDataset):
     def __iter__(self) -> Iterator[PackedBatch]:
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
-        seed = (self.recipe.seed, self.start, worker.id if worker else 0)
+        seed = (self.recipe.seed, self.start, rank(), worker.id if worker else 0)
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         names = list(self.recipe.mixture)
@@ -66,7 +66,8 @@ class TaskStream(IterableDataset):
 def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, folder: Path) -> UnifiedModel:
     """Run the recipe from the model as given; returns the moving average.
 
-    Writes unified.pt and unified.jsonl to `folder`, and goes on where it stopped.
+    Writes unified.pt and unified.jsonl to `folder`, and goes on where it stopped. Under torchrun
+    each process has batches of its own, and gradients are averaged over them.
     """
     torch.manual_seed(recipe.seed)
     model.vae.requires_grad_(False)
@@ -91,6 +92,8 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         step += 1
         # The average follows closely at first, or it would keep the random start for long.
         _follow(average, model, min(recipe.ema, step / (step + 10)))
+        if rank() != 0:
+            continue
         log.add(step, recipe.log_every, ce=ce, mse=mse, norm=norm, rate=rate, tokens=batch.num_tokens)
         if step % recipe.save_every == 0 or step == recipe.steps:
             save_state(
@@ -120,6 +123,7 @@ def _step(
         loss = losses.total(recipe.ce_weight, recipe.mse_weight)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(model)
     norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     return losses.ce.detach().mean(), losses.mse.detach().mean(), norm

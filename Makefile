@@ -1,0 +1,61 @@
+# `make` alone lists what there is. Everything runs in .venv, which is made once from requirements.lock.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+# The first interpreter that is Python 3.11 or later; name another with `make PYTHON=...`.
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	$$p $(NEW_ENOUGH) >/dev/null 2>&1 && echo $$p && break; done)
+
+# On Linux the package index has the CUDA build, some gigabytes. Without an NVIDIA GPU the CPU build is
+# tried first from here, and quickly given up where the place can't be reached.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH := $(shell grep '^torch==' requirements.lock)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench scoreboard-nano nano-table train-nano clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP)  ## make .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) $(NEW_ENOUGH) || { echo "Python 3.11 or later is needed" \
+		"and $(or $(PYTHON),none) was found; name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; then \
+		echo "no NVIDIA GPU here: trying the CPU build of $(TORCH) first"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --timeout 5 --retries 0 \
+			--index-url $(TORCH_CPU_INDEX) $(TORCH) \
+			|| echo "no CPU build from $(TORCH_CPU_INDEX); taking torch from the package index" >&2; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## see what the embedded model does, on simulated studies
+	$(BIN)/python -m unimedvl.demo
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## check the code's style
+	$(BIN)/ruff check .
+
+bench: $(STAMP)  ## measure speed against this machine's own limits
+	$(BIN)/python -m benchmarks.speed
+
+scoreboard-nano: nano-table
+
+nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studies
+	$(BIN)/python -m benchmarks.nano
+
+train-nano: $(STAMP)  ## train the embedded model again, from nothing (hours)
+	$(BIN)/unimedvl train recipes/nano.yaml
+
+clean:  ## remove .venv and what tools left behind
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find unimedvl tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

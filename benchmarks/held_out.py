@@ -1,0 +1,77 @@
+"""Studies that nothing was trained on: every case whose seed lies below `FIRST_TRAINING_SEED`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from unimedvl.phantoms import SIMULATORS, Case, Study
+from unimedvl.phantoms.examples import FIRST_TRAINING_SEED
+from unimedvl.phantoms.vocabulary import MODALITIES, View
+
+
+@dataclass(frozen=True)
+class Look:
+    """One view of one held-out study."""
+
+    study: Study
+    view: View
+
+    @property
+    def modality(self) -> str:
+        return self.study.modality
+
+    @property
+    def image(self) -> np.ndarray:
+        """[H, W, 3] uint8."""
+        return self.study.images[self.view.name]
+
+    @property
+    def findings(self) -> set[str]:
+        return {finding.name for finding in self.study.findings}
+
+    @property
+    def stained(self) -> bool:
+        """Whether it is an immunostain, of which the level counts and not the findings."""
+        return self.view.stain == "HER2"
+
+
+class HeldOut:
+    """Renders held-out studies and keeps them, since several tasks ask for the same ones.
+
+    first: the lowest seed. Raises ValueError where a seed reaches those trained on.
+    """
+
+    def __init__(self, first: int = 0, size: int = 128) -> None:
+        self.first, self.size = first, size
+        self.last = first
+        self._studies: dict[tuple[str, int], Study] = {}
+
+    def case(self, modality: str, seed: int) -> Case:
+        if not 0 <= seed < FIRST_TRAINING_SEED:
+            raise ValueError(f"seed {seed} is not held out; held-out seeds are 0 to {FIRST_TRAINING_SEED - 1}")
+        self.last = max(self.last, seed)
+        return SIMULATORS[modality].sample(seed)
+
+    def study(self, modality: str, seed: int) -> Study:
+        key = modality, seed
+        if key not in self._studies:
+            case = self.case(modality, seed)
+            self._studies[key] = SIMULATORS[modality].render(case, self.size)
+        return self._studies[key]
+
+    def seeds(self, modality: str, findings: int | None = None) -> Iterator[int]:
+        """Held-out seeds in order; findings: only cases with that many."""
+        for seed in range(self.first, FIRST_TRAINING_SEED):
+            if findings is None or len(self.case(modality, seed).findings) == findings:
+                yield seed
+
+    def looks(self, count: int, modality: str | None = None, findings: int | None = None) -> list[Look]:
+        """`count` looks, modalities and their views in turn; each look is at a study of its own."""
+        codes = [modality] if modality else list(SIMULATORS)
+        turns = [(code, view) for code in codes for view in MODALITIES[code].views]
+        seeds = {code: self.seeds(code, findings) for code in codes}
+        chosen = [turns[i % len(turns)] for i in range(count)]
+        return [Look(self.study(code, next(seeds[code])), view) for code, view in chosen]

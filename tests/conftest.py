@@ -1,0 +1,96 @@
+"""What tests of several areas share: a tiny model with random weights, in memory and as a folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unimedvl.checkpoint import save_model
+from unimedvl.inference.unimedvl import UniMedVL
+from unimedvl.model.config import DecoderConfig, ModelConfig, SpecialTokens, VaeConfig, VitConfig
+from unimedvl.model.unified import UnifiedModel
+from unimedvl.phantoms.corpus import corpus
+from unimedvl.tokenizer import Tokenizer, train_tokenizer
+
+SIZES = {"vit": [42, 42], "vae": [32, 32]}
+CARD = {"name": "tiny", "trained_on": "nothing; its weights are random", "sizes": SIZES}
+# A latent token is 4 px wide, the latent grid at most 8 tokens.
+GEOMETRY = ModelConfig(
+    decoder=DecoderConfig(64, 32, 48, 2, 4, 2, rope_theta=1e4, max_position_embeddings=512),
+    vit=VitConfig(24, 40, 3, 2, patch_size=14, max_patches_per_side=4),
+    vae=VaeConfig(8, (1, 2), 1, z_channels=4, norm_groups=4),
+    special=SpecialTokens(60, 61, 62, 63),
+    max_latent_size=8,
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Here and not in parity/conftest.py, so that a plain `pytest` from the root knows it too.
+    parser.addoption("--golden", action="append", metavar="DIR", help="a folder of recorded numbers to check")
+
+
+def random_model(config: ModelConfig, seed: int = 0, generation: bool = True) -> UnifiedModel:
+    """A model whose every weight is random and large enough to matter, norms and biases too."""
+    torch.manual_seed(seed)  # for the autoencoder, which PyTorch initialises
+    model = UnifiedModel(config, generation)
+    generator = torch.Generator().manual_seed(seed)
+    model.initialise(generator)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.startswith("vae.") or name.endswith("pos_embed"):
+                continue
+            noise = torch.randn(p.shape, generator=generator)
+            p.copy_(1 + 0.2 * noise if "norm" in name and name.endswith("weight") else 0.25 * noise)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def geometry() -> ModelConfig:
+    return GEOMETRY
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    """`random_model`, for tests that want a geometry or weights of their own."""
+    return random_model
+
+
+@pytest.fixture(scope="session")
+def model() -> UnifiedModel:
+    """The tiny geometry with random weights and a vocabulary of 64. Not to be changed by a test."""
+    return random_model(GEOMETRY)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(corpus(300, 0), 400)
+
+
+@pytest.fixture(scope="session")
+def tiny(tokenizer: Tokenizer) -> UniMedVL:
+    """The user's object over a tiny model with random weights. Not to be changed by a test."""
+    decoder = replace(GEOMETRY.decoder, vocab_size=tokenizer.vocabulary_size)
+    special = SpecialTokens(**vars(tokenizer.special))
+    config = replace(GEOMETRY, decoder=decoder, special=special)
+    return UniMedVL(random_model(config), tokenizer, CARD, "0" * 64)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny: UniMedVL, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny` as a checkpoint folder. Not to be written to."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    save_model(tiny.model, folder, tokenizer=tiny.tokenizer, card=CARD)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """[40, 48, 3] uint8 with edges and slopes."""
+    y, x = np.mgrid[:40, :48]
+    inside = (y - 18) ** 2 + (x - 25) ** 2 < 120
+    grey = np.where(inside, 200, 30 + 2 * x + y)
+    return np.stack([grey, grey * 0.8, 255 - grey], axis=2).astype(np.uint8)
