@@ -35,16 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def random_model(config: ModelConfig, seed: int = 0, generation: bool = True) -> UnifiedModel:
     """A model whose every weight is random and large enough to matter, norms and biases too."""
-    torch.manual_seed(seed)  # for the autoencoder, which PyTorch initialises
     model = UnifiedModel(config, generation)
     generator = torch.Generator().manual_seed(seed)
     model.initialise(generator)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if name.startswith("vae.") or name.endswith("pos_embed"):
-                continue
-            noise = torch.randn(p.shape, generator=generator)
-            p.copy_(1 + 0.2 * noise if "norm" in name and name.endswith("weight") else 0.25 * noise)
+            if not name.endswith("pos_embed"):
+                fan_in = p[0].numel() if p.dim() > 1 else 25
+                noise = torch.randn(p.shape, generator=generator) / fan_in**0.5
+                p.copy_(1 + noise if "norm" in name and name.endswith("weight") else noise)
     return model.eval()
 
 

@@ -16,8 +16,6 @@ from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.text import Sampling
 from unimedvl.inference.unimedvl import Request, UniMedVL
 
-# An untrained model never ends by itself; the longest reports are half of this.
-MAX_TOKENS = 128
 # Inputs are shown at most this large, so that the page stays light.
 SHOWN_SIDE = 256
 
@@ -66,10 +64,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Bench:
-    """The model at work. steps: points of the time grid of each drawing; the model's own where None."""
+    """The model at work.
+
+    steps: points of the time grid of each drawing; the model's own where None.
+    max_tokens: of each answer; the longest reports are half of the default.
+    """
 
     model: UniMedVL
     steps: int | None = None
+    max_tokens: int = 128
 
     def run(self, requests: Sequence[Request]) -> list[TextResult | ImageResult]:
         """A batch of requests of one task."""
@@ -77,7 +80,7 @@ class Bench:
 
     @property
     def sampling(self) -> Sampling:
-        return Sampling(max_tokens=MAX_TOKENS)
+        return Sampling(max_tokens=self.max_tokens)
 
 
 @dataclass(frozen=True)

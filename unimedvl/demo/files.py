@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
+from textwrap import shorten
 
 from unimedvl.demo.entries import Bench, Entry, Group, Job, Line, at_size_of, made, shown
 from unimedvl.demo.measure import overlay, psnr, same_answer
@@ -59,16 +60,18 @@ def how_read(image: Image) -> str:
 
 
 def ask(file: RealFile, image: Image, bench: Bench) -> Entry:
+    asked = [(QUESTION, file.answers), *((question, (truth,) * bool(truth)) for question, truth in file.asks)]
     start = time.perf_counter()
-    kind, normal = bench.run([Request("ask", (image,), q) for q in (QUESTION, "Is this image normal or abnormal?")])
+    results = bench.run([Request("ask", (image,), question) for question, _ in asked])
     seconds = time.perf_counter() - start
-    right = any(same_answer(kind.text, answer) for answer in file.answers)
-    lines = (
-        Line(QUESTION, kind.text, file.kind, right, kind.confidence),
-        Line("Is this image normal or abnormal?", normal.text, confidence=normal.confidence),
-    )
-    verdict = f"{'right' if right else 'wrong'}: {kind.text or 'no answer'}"
-    return Entry("ask", file.name, verdict, seconds, (), lines, (kind.provenance, normal.provenance))
+    lines = []
+    for (question, truths), result in zip(asked, results, strict=True):
+        right = any(same_answer(result.text, truth) for truth in truths) if truths else None
+        truth = file.kind if question == QUESTION else "".join(truths)
+        lines.append(Line(question, result.text, truth, right, result.confidence))
+    verdict = f"{'right' if lines[0].right else 'wrong'}: {shorten(results[0].text, 40) or 'no answer'}"
+    provenance = tuple(result.provenance for result in results)
+    return Entry("ask", file.name, verdict, seconds, (), tuple(lines), provenance)
 
 
 def report(file: RealFile, image: Image, bench: Bench) -> Entry:

@@ -21,6 +21,7 @@ class RealFile:
         simulated modality comes near. answers: right answers to which modality it is.
     about: more on it. expect: what to expect of a model trained on simulated images only.
     edits: (task, wishes or words) of the drawings to try.
+    asks: further questions and their right answers, "" where that isn't known.
     """
 
     package: str
@@ -32,6 +33,7 @@ class RealFile:
     about: str
     expect: str
     edits: tuple[tuple[str, dict[str, str] | str], ...]
+    asks: tuple[tuple[str, str], ...] = (("Is this image normal or abnormal?", ""),)
 
     @property
     def name(self) -> str:
@@ -68,7 +70,7 @@ def _file(home: tuple[str, str], name: str, *rest) -> RealFile:
 REAL_FILES: tuple[RealFile, ...] = (
     _file(
         _PYDICOM, "CT_small.dcm", "CT of the spine", "ct", ("CT",),
-        "A crop of 85 mm around one vertebra.",
+        "Around one vertebra, made smaller by those who shared it.",
         "The body part is one that nano was never shown, so the answers have nothing to go by.",
         (("reconstruct", {}),),
     ),
@@ -80,7 +82,7 @@ REAL_FILES: tuple[RealFile, ...] = (
     ),
     _file(
         _PYDICOM, "MR_small.dcm", "MRI, small crop", "mri", ("MRI",),
-        "64 x 64 pixels, 20 mm across: a part of a slice that is not of the brain.",
+        "64 x 64 pixels of a slice that is not of the brain.",
         "nano knows MRI as whole brain slices; this looks like none of them.",
         (("upscale", {"factor": "4"}), ("reconstruct", {})),
     ),
@@ -98,10 +100,11 @@ REAL_FILES: tuple[RealFile, ...] = (
     ),
     _file(
         _SKIMAGE, "retina.jpg", "colour fundus photograph", "cfp", ("colour fundus photograph",),
-        "A healthy retina at 1411 pixels a side, of which nano sees 128.",
+        "A healthy left eye at 1411 pixels a side, of which nano sees 128.",
         "The simulated fundus is modelled on such photographs, so kind and coarse anatomy may come out "
         "right; thin vessels and small lesions are lost at this size.",
         (("segment", {"target": "vessels"}), ("segment", {"target": "optic disc"}), ("reconstruct", {})),
+        (("Is this image normal or abnormal?", "normal"), ("Which eye is this?", "left")),
     ),
     _file(
         _SKIMAGE, "microaneurysms.png", "fundus photograph, green channel, crop", "cfp",
@@ -109,6 +112,7 @@ REAL_FILES: tuple[RealFile, ...] = (
         "102 x 102 grey pixels with vessels and microaneurysms, without disc or macula.",
         "Without colour and field of view little tells that this is a retina.",
         (("segment", {"target": "microaneurysms"}),),
+        (("Is this image normal or abnormal?", "abnormal"),),
     ),
     _file(
         _SKIMAGE, "ihc.png", "immunohistochemistry", "his", ("immunohistochemistry",),

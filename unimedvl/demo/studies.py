@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -73,6 +73,7 @@ def exhibits(task: str) -> list[Exhibit]:
     return [exhibit(name) for name in MAKERS[task][1] or tuple(SIMULATORS)]
 
 
+@cache
 def exhibit(modality: str) -> Exhibit:
     """The first held-out study of a modality with exactly one finding."""
     simulator = SIMULATORS[modality]
@@ -108,7 +109,7 @@ def groups() -> Iterator[Group]:
     )
     yield _group(
         "Upscale",
-        f"Four times the resolution: the truth was made {UPSCALE_FACTOR} times smaller and is to be restored. "
+        f"Four times the resolution: the truth was made {UPSCALE_FACTOR} times smaller, to be restored. "
         "The input is shown as bicubic interpolation enlarges it.",
         [Job("upscale", x.name, partial(upscale, x)) for x in exhibits("upscale")],
     )
@@ -135,14 +136,14 @@ def groups() -> Iterator[Group]:
         "The model draws the mask as a picture. Outlines: truth teal, model orange. Dice is 1 for the "
         "same mask and 0 for no overlap.",
         [
-            Job("segment", f"{what} in all modalities", partial(segment, exhibits("segment"), what))
+            Job("segment", f"{what} in all modalities", partial(segment, _with(what), what))
             for what in ("structures", "findings")
         ],
     )
     yield _group(
         "Edit",
         "An instruction in free words, sent without saying which task it is.",
-        [Job("edit", x.name, partial(edit, x)) for x in exhibits("segment")[:1]],
+        [Job("edit", x.name, partial(edit, x)) for x in _with("structures")[:1]],
     )
     yield _group(
         "Reconstruct",
@@ -151,10 +152,16 @@ def groups() -> Iterator[Group]:
     )
     yield _group(
         "Chat",
-        "Two turns, each with a new image, in one conversation. Training had one image a conversation, so the "
-        "second turn is harder than it looks.",
+        "Two turns, each with a new image, in one conversation. Training had one image a conversation, so "
+        "the second turn is harder than it looks.",
         [Job("chat", "two images in two turns", partial(chat, exhibits("ask")[:2]))],
     )
+
+
+def _with(what: str) -> list[Exhibit]:
+    """Those that have what is to be segmented; some modalities have findings alone."""
+    of = exhibits("segment")
+    return [x for x in of if what == "findings" or MODALITIES[x.study.modality].structures]
 
 
 def _group(title: str, about: str, jobs: list[Job]) -> Group:
@@ -300,7 +307,8 @@ def counterfactual(x: Exhibit, change: str, bench: Bench) -> Entry:
 def segment(of: list[Exhibit], what: str, bench: Bench) -> Entry:
     """what: "structures" takes the first structure of each modality, "findings" its finding."""
     names = [MODALITIES[x.study.modality].structures[0] if what == "structures" else x.finding for x in of]
-    requests = [Request("segment", (x.image,), wishes=(("target", n),)) for x, n in zip(of, names, strict=True)]
+    wishes = [(("target", name),) for name in names]
+    requests = [Request("segment", (x.image,), wishes=w) for x, w in zip(of, wishes, strict=True)]
     start = time.perf_counter()
     results = bench.run(requests)
     seconds = time.perf_counter() - start
@@ -310,7 +318,7 @@ def segment(of: list[Exhibit], what: str, bench: Bench) -> Entry:
         values.append(dice(result.mask, x.study.masks[name]))
         pictures += [replace(pair[0], caption=f"{name}: Dice {values[-1]:.2f}"), *pair[1:]]
     verdict = f"Dice {min(values):.2f} to {max(values):.2f}"
-    subject = f"{', '.join(names)}"
+    subject = ", ".join(names)
     return Entry("segment", subject, verdict, seconds, tuple(pictures), (), _provenance(results))
 
 

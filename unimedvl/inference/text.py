@@ -86,9 +86,9 @@ class _Row:
             return self._end("stop", self.held + self.decoder.flush())
         self.spoken.ids.append(token)
         self.held += self.decoder.push(token)
-        for stop in self.sampling.stop:
-            if stop in self.held:
-                return self._end("stop", self.held[: self.held.index(stop)])
+        found = [(self.held.index(s) + len(s), self.held.index(s)) for s in self.sampling.stop if s in self.held]
+        if found:  # the one that is complete first, wherever tokens break
+            return self._end("stop", self.held[: min(found)[1]])
         if len(self.spoken.ids) >= self.sampling.max_tokens:
             return self._end("length", self.held + self.decoder.flush())
         keep = max((_overlap(self.held, stop) for stop in self.sampling.stop), default=0)

@@ -1,0 +1,177 @@
+"""Speaking: the same tokens alone or in a batch, stops where told, and knows how sure it was."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unimedvl.inference.text import Sampling, Spoken, score, speak, speak_all
+
+GREEDY = Sampling(max_tokens=12)
+SAMPLED = Sampling(temperature=1.2, max_tokens=12)
+
+
+def drain(stream) -> tuple[list, list[Spoken]]:
+    pieces = []
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            return pieces, end.value
+
+
+@pytest.fixture(scope="module")
+def say(tiny, context_of):
+    """What the model says after one prompt."""
+    return lambda prompt, sampling: speak_all([context_of(prompt)], tiny.tokenizer, sampling)[0]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_a_ragged_batch_says_what_each_prompt_gets_alone(tiny, prompts, context_of, say, sampling):
+    samplings = [replace(sampling, seed=i, max_tokens=12 - 3 * i) for i in range(4)]
+    together = speak_all([context_of(p) for p in prompts], tiny.tokenizer, samplings)
+    alone = [say(p, s) for p, s in zip(prompts, samplings, strict=True)]
+    assert [s.ids for s in together] == [s.ids for s in alone]
+    assert [len(s.ids) for s in together] == [12, 9, 6, 3]
+    assert len({tuple(s.ids[:3]) for s in together}) > 1
+    for a, b in zip(together, alone, strict=True):
+        assert a.text == b.text and a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_pieces_joined_are_the_text_and_decode_to_the_ids(tiny, prompts, context_of):
+    stream = speak([context_of(p) for p in prompts], tiny.tokenizer, replace(SAMPLED, max_tokens=40))
+    pieces, spoken = drain(stream)
+    for row, answer in enumerate(spoken):
+        joined = "".join(piece.text for piece in pieces if piece.row == row)
+        assert joined == answer.text == tiny.tokenizer.decode(answer.ids)
+    assert len(pieces) > 40
+
+
+def test_stops_at_the_stop_string_that_is_complete_first_wherever_tokens_break(tiny, prompts, say, context_of):
+    """Any part of what would be said ends the answer before it, streamed or not."""
+    free = say(prompts[1], replace(SAMPLED, max_tokens=24)).text
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.integers(0, len(free) - 1), st.integers(1, 6), st.integers(0, len(free) - 1))
+    def check(first, length, second):
+        stops = (free[first : first + length], free[second : second + 3])
+        sampling = replace(SAMPLED, max_tokens=24, stop=stops)
+        pieces, (spoken,) = drain(speak([context_of(prompts[1])], tiny.tokenizer, sampling))
+        assert spoken.finish == "stop"
+        assert spoken.text == free[: min(free.index(stop) for stop in stops)]
+        assert "".join(piece.text for piece in pieces) == spoken.text
+
+    check()
+
+
+def test_text_held_back_for_a_stop_string_that_never_comes_is_given_in_the_end(prompts, say):
+    free = say(prompts[0], GREEDY)
+    spoken = say(prompts[0], replace(GREEDY, stop=(free.text[-1] + "\u2603",)))
+    assert spoken == free
+
+
+def test_length_is_at_most_max_tokens(prompts, say):
+    for count in (1, 5):
+        spoken = say(prompts[2], replace(SAMPLED, max_tokens=count))
+        assert len(spoken.ids) == count and spoken.finish == "length"
+
+
+def test_the_closing_token_ends_the_answer_and_is_no_part_of_it(closing, prompts, context_of):
+    (spoken,) = speak_all([context_of(prompts[1], closing)], closing.tokenizer, GREEDY)
+    assert spoken.finish == "stop" and 0 < len(spoken.ids) < 8
+    assert len(spoken.logprobs) == len(spoken.ids) + 1
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(1.5, top_k=1, max_tokens=12), Sampling(1.5, top_p=1e-6, max_tokens=12)], ids=["k", "p"]
+)
+def test_only_the_likeliest_token_allowed_is_greedy(prompts, say, sampling):
+    assert say(prompts[1], sampling).ids == say(prompts[1], GREEDY).ids
+
+
+def test_seeds_decide_what_is_sampled(prompts, say):
+    answers = [say(prompts[1], replace(SAMPLED, seed=seed)).ids for seed in (1, 1, 2)]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_top_k_and_top_p_allow_the_likeliest_tokens_alone(tiny, prompts, context_of):
+    """Over many seeds, the first token is always among the k likeliest, or those that make up p."""
+    logits = tiny.model.logits(
+        [context_of(prompts[1]).cache], torch.tensor([tiny.model.config.special.text_open])
+    )[0]
+    ordered = logits.argsort(descending=True).tolist()
+    share = logits.softmax(-1)[ordered].cumsum(0)
+    within = int((share < 0.3).sum()) + 1
+    for cut, allowed in ((dict(top_k=5), 5), (dict(top_p=0.3), within)):
+        samplings = [Sampling(1.0, max_tokens=1, seed=seed, **cut) for seed in range(60)]
+        base = context_of(prompts[1])
+        spoken = speak_all([base.branch() for _ in samplings], tiny.tokenizer, samplings)
+        drawn = {s.ids[0] for s in spoken}
+        assert drawn <= set(ordered[:allowed]) and len(drawn) > min(3, allowed - 1)
+
+
+def test_sampling_follows_the_probabilities(tiny, prompts, context_of):
+    """Draws of the first token at temperature 1, counted: the likeliest one about as often as it is likely."""
+    logits = tiny.model.logits(
+        [context_of(prompts[0]).cache], torch.tensor([tiny.model.config.special.text_open])
+    )[0]
+    likeliest, share = logits.argmax().item(), (4 * logits).softmax(-1).max().item()
+    samplings = [Sampling(0.25, max_tokens=1, seed=seed) for seed in range(200)]
+    base = context_of(prompts[0])
+    spoken = speak_all([base.branch() for _ in samplings], tiny.tokenizer, samplings)
+    count = sum(s.ids == [likeliest] for s in spoken)
+    assert count / 200 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 200))
+
+
+def test_a_repetition_penalty_keeps_tokens_from_coming_back(prompts, say):
+    free, never = say(prompts[1], replace(GREEDY, max_tokens=30)), replace(GREEDY, max_tokens=30)
+    never = say(prompts[1], replace(never, repetition_penalty=1e6))
+    assert len(set(free.ids)) < len(free.ids)
+    assert len(set(never.ids)) == len(never.ids) == 30
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, replace(SAMPLED, top_k=20, seed=4)], ids=["greedy", "sampled"])
+def test_logprobs_and_confidence_are_those_of_a_forward_without_a_cache(tiny, prompts, say, packed_logprobs, sampling):
+    for prompt in prompts[1], prompts[3]:
+        spoken = say(prompt, sampling)
+        answer = tiny.prepare.text("")
+        expected = packed_logprobs(tiny, [*prompt, replace(answer, ids=spoken.ids)])[:-1]
+        assert spoken.logprobs == pytest.approx(expected, abs=1e-3)
+        assert spoken.confidence == pytest.approx(math.exp(sum(expected) / len(expected)), rel=1e-3)
+
+
+def test_score_is_the_log_probability_of_the_whole_answer_and_leaves_the_context(
+    tiny, prompts, context_of, packed_logprobs
+):
+    context = context_of(prompts[1])
+    before = context.length
+    answers = ["No.", "There is a small left effusion."]
+    expected = [sum(packed_logprobs(tiny, [*prompts[1], tiny.prepare.text(a)])) for a in answers]
+    assert score(context, tiny.tokenizer, answers) == pytest.approx(expected, abs=1e-3)
+    assert context.length == before
+
+
+def test_cancelling_ends_every_answer_where_it_is(tiny, prompts, context_of):
+    contexts, calls = [context_of(p) for p in prompts[:2]], iter([False, False, False, True])
+    spoken = speak_all(contexts, tiny.tokenizer, GREEDY, lambda: next(calls))
+    assert [(s.finish, len(s.ids)) for s in spoken] == [("cancelled", 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (dict(temperature=-1), "temperature is -1; it must be 0 or more"),
+        (dict(top_p=0), "top_p is 0; it must be over 0"),
+        (dict(top_k=-1), "top_k must be 0 or more"),
+        (dict(max_tokens=0), "max_tokens 1 or more"),
+        (dict(repetition_penalty=0), "repetition_penalty over 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**wrong)

@@ -1,0 +1,130 @@
+"""`unimedvl chat`: a conversation in the terminal, or of the lines that come on standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument
+
+from unimedvl.cli.command import Failure, command
+from unimedvl.cli.options import ModelOptions, OutputOptions, ReadingOptions, SamplingOptions
+from unimedvl.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from unimedvl.inference.unimedvl import UniMedVL
+
+HELP = "/image PATH  /seed N  /reset  /save [FILE.json]  /quit; all else is said to the model"
+
+
+def register(app: typer.Typer) -> None:
+    command(app)(chat)
+
+
+def chat(
+    model: ModelOptions,
+    read: ReadingOptions,
+    text: SamplingOptions,
+    output: OutputOptions,
+    images: Annotated[list[Path] | None, Argument(help="Images that the first question is on.")] = None,
+) -> None:
+    """Talk about images. Commands: /image PATH, /seed N, /reset, /save [FILE.json], /quit."""
+    terminal = Terminal(output)
+    pixels = read.read(images or [])
+    sampling = text.sampling(model.seed)
+    loaded = model.load(generation=False, progress=terminal.progress)
+    terminal.introduce(loaded)
+    conversation = Conversation(loaded, sampling, read, terminal)
+    conversation.waiting = pixels
+    interactive = sys.stdin.isatty()
+    if interactive:
+        terminal.note(HELP)
+    for line in _lines(terminal, interactive):
+        try:
+            if not conversation.take(line.strip()):
+                return
+        except ValueError as error:
+            if not interactive:  # what follows in a script may rest on it
+                raise
+            terminal.errors.print(f"error: {error}", style="red")
+
+
+def _lines(terminal: Terminal, interactive: bool) -> Iterator[str]:
+    if not interactive:
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            yield terminal.errors.input("> ")
+        except EOFError:
+            terminal.errors.print()
+            return
+
+
+class Conversation:
+    """The state of a chat: what was said, images that wait for the next question, and the sampling."""
+
+    def __init__(self, model: UniMedVL, sampling, read: ReadingOptions, terminal: Terminal) -> None:
+        self.model, self.sampling, self.read, self.terminal = model, sampling, read, terminal
+        self.waiting: list = []
+        self.reset()
+
+    def reset(self) -> None:
+        self.chat = self.model.chat(self.sampling)
+        self.waiting, self.turns = [], []
+
+    def take(self, line: str) -> bool:
+        """A command or something to say; False at the end. Raises ValueError for what can't be done."""
+        if not line.startswith("/"):
+            if line:
+                self.say(line)
+            return True
+        name, _, value = line[1:].partition(" ")
+        commands = {"image": self.image, "seed": self.seed, "save": self.save}
+        if name in commands:
+            commands[name](value.strip())
+        elif name == "reset":
+            self.reset()
+            self.terminal.note("a new conversation")
+        elif name == "help":
+            self.terminal.note(HELP)
+        elif name != "quit":
+            raise Failure(f"/{name}: no such command; there are {HELP.partition(';')[0]}")
+        return name != "quit"
+
+    def say(self, text: str) -> None:
+        images, self.waiting = self.waiting, []
+        result = self.terminal.speak(self.chat.stream(text, images))
+        self.turns.append({"question": text, "images": [i.source for i in images]} | result.to_dict())
+        if self.terminal.json:
+            self.terminal.document(self.turns[-1], indent=None)
+
+    def image(self, path: str) -> None:
+        if not path:
+            raise ValueError("/image needs a file, as in /image scan.dcm")
+        [image] = self.read.read([Path(path)])
+        self.waiting.append(image)
+        self.terminal.note(f"{path}: {image.width} x {image.height}, for the next question")
+
+    def seed(self, value: str) -> None:
+        if not value.isdecimal():
+            raise ValueError(f"/seed {value}: a seed is a whole number from 0, as in /seed 7")
+        self.sampling = replace(self.sampling, seed=int(value))
+        self.chat.sampling = self.sampling
+
+    def save(self, name: str) -> None:
+        """The turns so far as JSON; never over a file that is there."""
+        place = Path(name or "chat.json")
+        try:
+            with place.open("x", encoding="utf-8") as out:
+                out.write(json.dumps(self.turns, ensure_ascii=False, indent=2) + "\n")
+        except FileExistsError:
+            raise ValueError(f"{place}: exists; give another name, as in /save talk.json") from None
+        except OSError as error:
+            raise ValueError(f"{place}: cannot be written ({error.strerror})") from error
+        self.terminal.note(f"saved {place}")

@@ -1,0 +1,65 @@
+"""The program `unimedvl`: its groups of commands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from unimedvl.cli import chat, doctor, models, phantoms, pictures, text, training
+from unimedvl.cli.command import one_line
+
+app = typer.Typer(
+    name="unimedvl",
+    help="One model that reads medical images and makes them. Research software. Not for clinical use.",
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(version("unimedvl"))
+        except PackageNotFoundError:
+            typer.echo("0+unknown")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _group in (text, pictures, chat, training, phantoms, models, doctor):
+    _group.register(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a character shows another
+            stream.reconfigure(errors="replace")
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except typer.TyperException as error:
+        sys.stderr.write(f"error: {_told(error)}\n")
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+
+
+def _told(error: typer.TyperException) -> str:
+    """The message, and for a wrong use where to read what is right."""
+    message = one_line(error.format_message())
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message} (see: {context.command_path} --help)"

@@ -1,0 +1,71 @@
+"""`unimedvl ask` and `unimedvl report`: images to words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from unimedvl.cli.command import Failure, command
+from unimedvl.cli.options import ModelOptions, OutputOptions, ReadingOptions, SamplingOptions
+from unimedvl.cli.terminal import Terminal
+
+
+def register(app: typer.Typer) -> None:
+    command(app)(ask)
+    command(app)(report)
+
+
+def ask(
+    images_and_question: Annotated[
+        list[str],
+        Argument(metavar="[IMAGE]... QUESTION", help="Image files, and what to ask of them.", show_default=False),
+    ],
+    model: ModelOptions,
+    read: ReadingOptions,
+    text: SamplingOptions,
+    output: OutputOptions,
+    think: Annotated[bool, Option("--think", help="Reason first; the reasoning goes to standard error.")] = False,
+) -> None:
+    """Answer a question on one image or several."""
+    *images, question = images_and_question
+    if not question.strip():
+        raise Failure("ask needs a question, such as: unimedvl ask scan.dcm 'What is abnormal?'")
+    if Path(question).is_file():
+        raise Failure(f"{question}: an image and no question; put the question after it, in quotes")
+    _answer("ask", [Path(i) for i in images], question, model, read, text, output, think)
+
+
+def report(
+    images: Annotated[list[Path], Argument(help="The images of one study.", show_default=False)],
+    model: ModelOptions,
+    read: ReadingOptions,
+    text: SamplingOptions,
+    output: OutputOptions,
+) -> None:
+    """Write findings and impression of a study."""
+    _answer("report", images, "", model, read, text, output)
+
+
+def _answer(
+    task: str,
+    images: list[Path],
+    words: str,
+    model: ModelOptions,
+    read: ReadingOptions,
+    text: SamplingOptions,
+    output: OutputOptions,
+    think: bool = False,
+) -> None:
+    terminal = Terminal(output)
+    pixels = read.read(images)
+    sampling = text.sampling(model.seed)
+    loaded = model.load(generation=False, progress=terminal.progress)
+    terminal.introduce(loaded)
+    result = terminal.speak(
+        loaded.stream(task, pixels, words, sampling=sampling, seed=model.seed, think=think)
+    )
+    if output.json:
+        terminal.document(result.to_dict())

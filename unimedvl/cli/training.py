@@ -1,0 +1,51 @@
+"""`unimedvl train`: a recipe, run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from unimedvl.cli.command import command
+from unimedvl.cli.options import OutputOptions
+from unimedvl.cli.terminal import Terminal
+
+
+def register(app: typer.Typer) -> None:
+    command(app)(train)
+
+
+def train(
+    recipe: Annotated[Path, Argument(help="YAML file, such as recipes/nano.yaml.", show_default=False)],
+    output: OutputOptions,
+    overrides: Annotated[
+        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Such as unified.steps=100.")
+    ] = None,
+    export: Annotated[
+        Path | None, Option(help="Folder of the finished checkpoint; in the run's folder where left out.")
+    ] = None,
+) -> None:
+    """Train a model from nothing. A run that was stopped goes on when it is called again."""
+    terminal = Terminal(output)
+    from unimedvl.training.nano import train_nano
+    from unimedvl.training.recipe import load_recipe
+
+    settings = load_recipe(recipe, overrides or [])
+    if not output.quiet:
+        _log_progress(terminal)
+    folder = train_nano(settings, export)
+    if output.json:
+        terminal.document({"checkpoint": str(folder), "recipe": settings.model_dump(mode="json")})
+    else:
+        terminal.line(folder)
+
+
+def _log_progress(terminal: Terminal) -> None:
+    handler = logging.StreamHandler(terminal.errors.file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("unimedvl.training")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
