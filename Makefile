@@ -15,7 +15,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench scoreboard-nano nano-table train-nano clean
+.PHONY: help install demo test lint bench nano-table train-nano clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -46,9 +46,7 @@ lint: $(STAMP)  ## check the code's style
 	$(BIN)/ruff check .
 
 bench: $(STAMP)  ## measure speed against this machine's own limits
-	$(BIN)/python -m benchmarks.speed
-
-scoreboard-nano: nano-table
+	$(BIN)/python -m benchmarks.machine
 
 nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studies
 	$(BIN)/python -m benchmarks.nano

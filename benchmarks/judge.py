@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmarks.held_out import HeldOut, Look
@@ -77,9 +77,8 @@ class Judge:
             raise FileNotFoundError(f"{file}: no such file; write it with python -m benchmarks.judge runs/nano/vit.pt")
         with safe_open(file, "pt") as stored:
             about = json.loads(stored.metadata()["judge"])
-            state = {name: stored.get_tensor(name).float() for name in stored.keys()}
         judge = cls(VitConfig(**about["vit"]), about["masks"], about["views"], about["side"])
-        judge.parts.load_state_dict(state)
+        judge.parts.load_state_dict(load_file(file))  # bf16 in the file, float32 here
         return judge
 
     @torch.inference_mode()

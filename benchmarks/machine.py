@@ -25,7 +25,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.breakdown import Breakdown, breakdown
-from benchmarks.limits import Chain, Rate, Timing, Weights, compare, decode_limit, products_limit, rates, read_bandwidth
+from benchmarks.limits import (
+    Chain,
+    Rate,
+    Timing,
+    Weights,
+    compare,
+    decode_limit,
+    products_limit,
+    rates,
+    read_bandwidth,
+)
 from benchmarks.passes import QUICK, Pass, Passes, Sizes, random_model
 from unimedvl.inference.results import versions
 from unimedvl.model.config import PRESETS, ModelConfig

@@ -11,11 +11,12 @@ import codecs
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
+
+from unimedvl.model.config import SpecialTokens
 
 TEXT_OPEN, TEXT_CLOSE = "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END = "<|vision_start|>", "<|vision_end|>"
@@ -31,16 +32,6 @@ QWEN2_SPLIT = (
 
 class TokenizerError(ValueError):
     """A tokenizer folder that cannot be read, or a text or setting that cannot be used; one line."""
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Ids of the four control tokens that delimit texts and images."""
-
-    text_open: int
-    text_close: int
-    image_start: int
-    image_end: int
 
 
 class Tokenizer:

@@ -55,7 +55,8 @@ def test_save_writes_the_turns_and_never_over_a_file(say):
 
 
 @pytest.mark.parametrize(
-    ("line", "word"), [("/image gone.png", "gone.png"), ("/image", "scan.dcm"), ("/seed x", "/seed 7"), ("/dance", "/quit")]
+    ("line", "word"),
+    [("/image gone.png", "gone.png"), ("/image", "scan.dcm"), ("/seed x", "/seed 7"), ("/dance", "/quit")],
 )
 def test_what_cannot_be_done_ends_a_script_with_status_2(say, line, word):
     ended = say(line, "hello")

@@ -94,7 +94,8 @@ def test_train_hands_recipe_and_overrides_to_training(run, monkeypatch, tmp_path
 
 
 def test_phantoms_write_gives_images_masks_and_their_truth(run):
-    told = run("phantoms", "write", "studies", "--count", "2", "--modality", "cxr", "--size", "64", "--json", tiny=False)
+    wanted = ("--count", "2", "--modality", "cxr", "--size", "64")
+    told = run("phantoms", "write", "studies", *wanted, "--json", tiny=False)
     assert told.status == 0, told.err
     truths = [json.loads(line) for line in Path(told.json["truth"]).read_text().splitlines()]
     assert [t["seed"] for t in truths] == [0, 1]
@@ -115,7 +116,8 @@ def test_phantoms_sheet_is_a_marked_picture(run):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["sheet", "--modality", "palm"], ["sheet", "--out", "no/a.png"], ["write", "no/where"], ["write", "full"]]
+    "arguments",
+    [["sheet", "--modality", "palm"], ["sheet", "--out", "no/a.png"], ["write", "no/where"], ["write", "full"]],
 )
 def test_phantoms_refuse_in_one_line_and_leave_nothing(run, arguments):
     Path("full").mkdir()

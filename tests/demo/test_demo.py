@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 from unimedvl import UniMedVL
 from unimedvl.checkpoint import save_model
-from unimedvl.demo import __main__ as command, files, run as running
+from unimedvl.demo import __main__ as command
+from unimedvl.demo import files
+from unimedvl.demo import run as running
 from unimedvl.demo.entries import Bench
 from unimedvl.demo.measure import dice, match_findings, overlay, psnr, same_answer
 from unimedvl.demo.page import About, render, rows

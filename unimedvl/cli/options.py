@@ -36,7 +36,8 @@ class ModelOptions:
         Option(help="Of the weights; what suits the device where left out.", rich_help_panel="Model"),
     ] = None
     seed: Annotated[
-        int, Option(min=0, max=2**63 - 1, help="Of all random numbers; the same gives the same.", rich_help_panel="Model")
+        int,
+        Option(min=0, max=2**63 - 1, help="Of all random numbers; the same gives the same.", rich_help_panel="Model"),
     ] = 0
 
     def load(self, *, generation: bool, progress: bool) -> UniMedVL:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +29,7 @@ from unimedvl.inference.results import versions
 
 def main(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("demo/index.html"),
-    model: Annotated[str | None, typer.Option(help="A folder or hub id; the embedded nano if left out.")] = None,
+    model: Annotated[str | None, typer.Option(help="A folder or hub id; nano if left out.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Points of the time grid of each drawing.")] = 25,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
@@ -40,13 +39,13 @@ def main(
         out.parent.mkdir(parents=True, exist_ok=True)
         bench = Bench(UniMedVL.load(model), steps)
     except (CheckpointError, OSError) as error:
-        print(error, file=sys.stderr)
+        typer.echo(error, err=True)
         raise typer.Exit(2) from error
     chapters = _run(bench)
     seconds = time.perf_counter() - start
     write(out, render(chapters, About(facts(bench), seconds)))
     if as_json:
-        print(json.dumps(summary(out, chapters, bench, seconds), indent=1, ensure_ascii=False))
+        typer.echo(json.dumps(summary(out, chapters, bench, seconds), indent=1, ensure_ascii=False))
     else:
         console = Console()
         console.print(table(chapters))
@@ -116,7 +115,13 @@ def summary(path: Path, chapters: list[Chapter], bench: Bench, seconds: float) -
         "weights_sha256": bench.model.weights,
         "seconds": round(seconds, 1),
         "results": [
-            {"section": s, "task": e.task, "on": e.subject, "result": e.verdict, "seconds": round(e.seconds, 2)}
+            {
+                "section": s,
+                "task": e.task,
+                "on": e.subject,
+                "result": e.verdict,
+                "seconds": round(e.seconds, 2),
+            }
             for s, e in rows(chapters)
         ],
         "not_run": [{"what": c.group.title, "why": c.group.problem} for c in chapters if c.group.problem],

@@ -28,12 +28,17 @@ def _group(file: RealFile) -> Group:
     title, about = f"{file.kind}: {file.name}", f"{file.about} From {file.origin}."
     path = file.path
     if path is None:
-        return Group(SECTION, title, about, problem=f"{file.distribution} is missing or doesn't ship this file.")
+        return Group(
+            SECTION, title, about, problem=f"{file.distribution} is missing or doesn't ship this file."
+        )
     try:
         image = read_image(path)
     except ImagingError as error:
         return Group(SECTION, title, about, problem=f"It could not be read: {error}")
-    jobs = [Job("ask", file.name, partial(ask, file, image)), Job("report", file.name, partial(report, file, image))]
+    jobs = [
+        Job("ask", file.name, partial(ask, file, image)),
+        Job("report", file.name, partial(report, file, image)),
+    ]
     jobs += [Job(task, file.name, partial(draw, file, image, task, wish)) for task, wish in file.edits]
     picture = shown(image.pixels, how_read(image), f"real {file.kind}, as read")
     return Group(SECTION, title, about, _expect(file), (picture,), tuple(jobs))

@@ -26,7 +26,9 @@ def dice(mask: np.ndarray, truth: np.ndarray) -> float:
     return 1.0 if total == 0 else 2 * int((mask & truth).sum()) / total
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None, scale: int = 2) -> np.ndarray:
+def overlay(
+    image: np.ndarray, mask: np.ndarray, truth: np.ndarray | None = None, scale: int = 2
+) -> np.ndarray:
     """Outlines on a picture, `scale` times enlarged: the model's mask in orange, the truth in teal.
 
     image: [H, W, 3] uint8; mask, truth: [H, W] bool. Returns [scale H, scale W, 3] uint8.

@@ -78,7 +78,8 @@ def rows(chapters: Iterable[Chapter]) -> list[tuple[str, Entry]]:
 
 def score(chapters: Iterable[Chapter], section: str) -> tuple[int, int]:
     """Right answers and judged answers of a section."""
-    judged = [line.right for s, e in rows(chapters) if s == section for line in e.lines if line.right is not None]
+    lines = [line for kind, entry in rows(chapters) if kind == section for line in entry.lines]
+    judged = [line.right for line in lines if line.right is not None]
     return sum(judged), len(judged)
 
 
@@ -87,9 +88,9 @@ def _header(about: About, chapters: Sequence[Chapter]) -> str:
     simulated, real = score(chapters, "simulated"), score(chapters, "real")
     return (
         "<header>\n<h1>UniMedVL demonstration</h1>\n"
-        '<p class="lead">Every task of the model, on simulated studies with known truth and on real files.</p>\n'
-        f'<p class="notice"><strong>{escape(NOT_CLINICAL)}</strong> The model that runs here says of itself what '
-        "it was trained on, below. What it says of real images has no worth.</p>\n"
+        '<p class="lead">Every task, on simulated studies with known truth and on real files.</p>\n'
+        f'<p class="notice"><strong>{escape(NOT_CLINICAL)}</strong> What the model was trained on is said '
+        "below. One that was trained on simulated images says nothing of worth about real ones.</p>\n"
         f"<dl>{facts}</dl>\n"
         f"<p>Judged answers that are right: {simulated[0]} of {simulated[1]} on simulated studies, "
         f"{real[0]} of {real[1]} on real files. The whole took {about.seconds:.0f} s.</p>\n</header>"
@@ -114,7 +115,9 @@ def _summary(chapters: Sequence[Chapter]) -> str:
     return (
         '<section><h2>Summary</h2>\n<div class="wide"><table class="summary"><thead><tr>'
         '<th scope="col">Task</th><th scope="col">On what</th><th scope="col">Result</th>'
-        '<th scope="col" class="number">Seconds</th></tr></thead>\n<tbody>\n' + "\n".join(lines) + "\n</tbody></table></div></section>"
+        '<th scope="col" class="number">Seconds</th></tr></thead>\n<tbody>\n'
+        + "\n".join(lines)
+        + "\n</tbody></table></div></section>"
     )
 
 

@@ -128,6 +128,7 @@ PRESETS: dict[str, ModelConfig] = {
         special=SpecialTokens(1020, 1021, 1022, 1023),
         latent_patch_size=4,
         max_latent_size=16,
+        timestep_shift=3.0,
     ),
     # A mid-size geometry with random weights, for benchmarks only.
     "mid": ModelConfig(

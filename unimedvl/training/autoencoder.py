@@ -18,7 +18,7 @@ from unimedvl.model.config import VaeConfig
 from unimedvl.model.vae import Autoencoder
 from unimedvl.training.images import ImageStream
 from unimedvl.training.recipe import VaeRecipe
-from unimedvl.training.run import RunLog, cosine, save_state
+from unimedvl.training.run import RunLog, cosine, device, save_state
 
 
 def vae_loss(vae: Autoencoder, pixels: Tensor, kl_weight: float) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,8 @@ def train_vae(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     vae = start or Autoencoder(config)
-    vae.requires_grad_(True).to(memory_format=torch.channels_last)
+    where = device()
+    vae.requires_grad_(True).to(where, memory_format=torch.channels_last)
     if recipe.decoder_only:
         vae.encoder.requires_grad_(False)
     parameters = [p for p in vae.parameters() if p.requires_grad]
@@ -54,7 +55,7 @@ def train_vae(
     total = sum(p.steps for p in recipe.phases)
     state_file, step = folder / f"{name}.pt", 0
     if state_file.is_file():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, weights_only=True, map_location=where)
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
@@ -78,8 +79,9 @@ def train_vae(
 def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, rate: float, recipe: VaeRecipe) -> float:
     for group in optimiser.param_groups:
         group["lr"] = rate
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
+    where = next(vae.parameters()).device
+    pixels = pixels.to(where, memory_format=torch.channels_last)
+    with torch.autocast(where.type, dtype=torch.bfloat16, enabled=recipe.bf16):
         loss, mse = vae_loss(vae, pixels, recipe.kl_weight)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -92,7 +94,8 @@ def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, ra
 def normalise(vae: Autoencoder, images: int = 64) -> Autoencoder:
     """Set scale and shift so that latents of training images have mean 0 and deviation 1."""
     batch = next(iter(ImageStream(images, 128, seed=1)))
-    means = vae.moments(batch.contiguous(memory_format=torch.channels_last)).chunk(2, dim=1)[0]
+    batch = batch.to(next(vae.parameters()).device, memory_format=torch.channels_last)
+    means = vae.moments(batch).chunk(2, dim=1)[0]
     shift, deviation = means.mean().item(), means.std().item()
     vae.config = replace(vae.config, shift=round(shift, 4), scale=round(1 / deviation, 4))
     return vae

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from unimedvl.checkpoint import save_model
-from unimedvl.model.config import SpecialTokens, preset
+from unimedvl.model.config import preset
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms.corpus import corpus
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
@@ -50,7 +50,7 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     vae = train_vae(config.vae, recipe.vae, folder)
     logger.info("vit")
     vit = train_vit(config.vit, recipe.vit, folder)
-    config = replace(config, vae=vae.config, special=SpecialTokens(**vars(tokenizer.special)))
+    config = replace(config, vae=vae.config, special=tokenizer.special)
     model = UnifiedModel(config)
     model.initialise(torch.Generator().manual_seed(recipe.unified.seed))
     model.vae.load_state_dict(vae.state_dict())

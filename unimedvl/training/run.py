@@ -54,6 +54,13 @@ def save_state(file: Path, state: dict) -> None:
     part.replace(file)
 
 
+def device() -> torch.device:
+    """Where to train: the process's own GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", rank() % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
 def rank() -> int:
     """Which of the processes of this run we are; 0 where there is one."""
     return dist.get_rank() if dist.is_initialized() else 0

@@ -17,7 +17,7 @@ from unimedvl.phantoms.examples import example
 from unimedvl.sequence import PackedBatch, Segment, Text, pack
 from unimedvl.tasks import TASKS
 from unimedvl.training.recipe import UnifiedRecipe
-from unimedvl.training.run import RunLog, average_gradients, cosine, rank, save_state
+from unimedvl.training.run import RunLog, average_gradients, cosine, device, rank, save_state
 from unimedvl.transforms import Prepare
 
 
@@ -70,12 +70,13 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
     each process has batches of its own, and gradients are averaged over them.
     """
     torch.manual_seed(recipe.seed)
-    model.vae.requires_grad_(False)
+    where = device()
+    model.to(where).vae.requires_grad_(False)
     average = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(_groups(model, recipe), betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     file, step = folder / "unified.pt", 0
     if file.is_file():
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location=where)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -87,7 +88,7 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         rate = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        batch = next(loader)
+        batch = next(loader).to(where)
         ce, mse, norm = _step(model, optimiser, batch, recipe)
         step += 1
         # The average follows closely at first, or it would keep the random start for long.
@@ -118,7 +119,7 @@ def _groups(model: UnifiedModel, recipe: UnifiedRecipe) -> list[dict]:
 def _step(
     model: UnifiedModel, optimiser: torch.optim.Optimizer, batch: PackedBatch, recipe: UnifiedRecipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
         losses = model(batch)
         loss = losses.total(recipe.ce_weight, recipe.mse_weight)
     optimiser.zero_grad(set_to_none=True)

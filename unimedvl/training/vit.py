@@ -23,7 +23,7 @@ from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.examples import FIRST_TRAINING_SEED
 from unimedvl.sequence import grid_position_ids, patchify
 from unimedvl.training.recipe import VitRecipe
-from unimedvl.training.run import RunLog, cosine, save_state
+from unimedvl.training.run import RunLog, cosine, device, save_state
 
 
 def names_of_masks() -> list[str]:
@@ -102,23 +102,24 @@ def train_vit(config: VitConfig, recipe: VitRecipe, folder: Path) -> Vit:
     stream = SeeingStream(config, recipe.side, recipe.batch, recipe.seed)
     vit = Vit(config)
     heads = SeeingHeads(config.hidden_size, len(stream.masks), len(stream.views))
-    model = nn.ModuleDict({"vit": vit, "heads": heads})
+    where = device()
+    model = nn.ModuleDict({"vit": vit, "heads": heads}).to(where)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
     log, step = RunLog(folder / "vit.jsonl"), 0
     file = folder / "vit.pt"
     if file.is_file():
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location=where)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         stream.seed, step = recipe.seed + state["step"], state["step"]
     cells = recipe.side // config.patch_size
-    positions = grid_position_ids(cells, cells, config.max_patches_per_side).repeat(recipe.batch)
+    positions = grid_position_ids(cells, cells, config.max_patches_per_side).repeat(recipe.batch).to(where)
     batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     while step < recipe.steps:
         for group in optimiser.param_groups:
             group["lr"] = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
-        patches, *truth = next(batches)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bf16):
+        patches, *truth = (x.to(where) for x in next(batches))
+        with torch.autocast(where.type, dtype=torch.bfloat16, enabled=recipe.bf16):
             hidden = vit(patches.flatten(0, 1), positions, [cells * cells] * recipe.batch)
             loss, right = heads.losses(hidden.unflatten(0, (recipe.batch, -1)), *truth)
         optimiser.zero_grad(set_to_none=True)

@@ -1,0 +1,62 @@
+"""What may be left out of a training sample, how often, and what a batch is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unimedvl.sequence import Latent, Seen, Text, pack
+from unimedvl.training.unified import TaskStream, drop_conditions
+
+IMAGE = torch.zeros(3, 14, 14)
+LATENT = torch.zeros(3, 4, 4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 99))
+def test_texts_and_images_are_left_out_at_their_own_rate(text, image, seed):
+    segments = [Text([1], droppable=True)] * 400 + [Seen(IMAGE, droppable=True)] * 400
+    kept = drop_conditions(segments, {"text": text, "image": image}, np.random.default_rng(seed))
+    texts = sum(isinstance(s, Text) for s in kept)
+    assert texts / 400 == pytest.approx(1 - text, abs=0.12)
+    assert (len(kept) - texts) / 400 == pytest.approx(1 - image, abs=0.12)
+
+
+def test_what_must_stay_stays_and_keeps_its_order():
+    segments = [Latent(LATENT), Seen(IMAGE), Text([1]), Text([2], True), Latent(LATENT, True), Text([3], droppable=True)]
+    kept = drop_conditions(segments, {"text": 1.0, "image": 1.0}, np.random.default_rng(0))
+    assert kept == segments[:-1]
+    assert drop_conditions(segments, {}, np.random.default_rng(0)) == segments
+
+
+def batches(tiny, recipe, start: int, count: int = 2) -> list:
+    stream = iter(TaskStream(recipe, tiny.model.config, tiny.prepare, start))
+    return [next(stream) for _ in range(count)]
+
+
+def test_batches_hold_enough_tokens_and_depend_on_seed_and_start_alone(tiny, unified_recipe):
+    a, b, later = (batches(tiny, unified_recipe, start) for start in (0, 0, 5))
+    for x, y in zip(a, b, strict=True):
+        assert x.num_tokens >= unified_recipe.tokens
+        assert x.ids.tolist() == y.ids.tolist() and torch.equal(x.noise, y.noise)
+    assert a[0].ids.tolist() != later[0].ids.tolist()
+    other = batches(tiny, unified_recipe.model_copy(update={"seed": 1}), 0)
+    assert a[0].ids.tolist() != other[0].ids.tolist()
+
+
+@pytest.mark.parametrize(("name", "draws", "reads"), [("report", False, True), ("generate", True, False)])
+def test_a_mixture_of_one_task_holds_that_task_alone(tiny, unified_recipe, name, draws, reads):
+    recipe = unified_recipe.model_copy(update={"mixture": {name: 2.0, "ask": 0.0}, "drop": {}})
+    for batch in batches(tiny, recipe, 0):
+        assert bool(len(batch.targets)) == draws
+        assert bool(batch.patch_lengths) == reads
+
+
+def test_the_size_of_a_sequence_is_known_before_it_is_packed(tiny, unified_recipe):
+    """The stream counts tokens to fill a step; the packed batch must have as many."""
+    stream = TaskStream(unified_recipe, tiny.model.config, tiny.prepare, 0)
+    segments = [Text([1, 2]), Seen(torch.zeros(3, 28, 42)), Latent(torch.zeros(3, 8, 12)), Text([3])]
+    assert sum(stream._size(s) for s in segments) == pack([segments], tiny.model.config).num_tokens

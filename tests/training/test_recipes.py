@@ -1,0 +1,91 @@
+"""Recipes: what is wrong is one line that names the field; overrides reach every field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unimedvl.phantoms.examples import MAKERS
+from unimedvl.training.recipe import RecipeError, load_recipe
+
+SHIPPED = Path(__file__).parents[2] / "recipes" / "nano.yaml"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text: str) -> Path:
+        file = tmp_path / "recipe.yaml"
+        file.write_text(text)
+        return file
+
+    return make
+
+
+def test_the_shipped_recipe_is_whole_and_trains_on_tasks_that_there_are():
+    recipe = load_recipe(SHIPPED)
+    assert recipe.preset == "nano" and recipe.unified.mixture.keys() <= MAKERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("vae.seed=7", lambda r: r.vae.seed == 7),
+        ("unified.learning_rate=2.0e-4", lambda r: r.unified.learning_rate == 2e-4),
+        ("unified.mixture={ask: 1}", lambda r: r.unified.mixture == {"ask": 1.0}),
+        ("unified.mixture.ask=0.5", lambda r: r.unified.mixture["ask"] == 0.5),
+        ("unified.drop.text=0", lambda r: r.unified.drop["text"] == 0),
+        ("vit.bf16=false", lambda r: r.vit.bf16 is False),
+        ("folder=/tmp/a=b", lambda r: r.folder == Path("/tmp/a=b")),
+        ("vae.phases.1.steps=9", lambda r: [p.steps for p in r.vae.phases][1] == 9),
+    ],
+)
+def test_an_override_reaches_its_field(override, read):
+    assert read(load_recipe(SHIPPED, [override]))
+
+
+def test_later_overrides_win():
+    assert load_recipe(SHIPPED, ["vit.steps=5", "vit.steps=6"]).vit.steps == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("vit.stepz=5", "vit.stepz: Extra inputs are not permitted"),
+        ("unified.steps=0", "unified.steps: Input should be greater than 0"),
+        ("unified.ema=1", "unified.ema: Input should be less than 1"),
+        ("vae.learning_rate=fast", "vae.learning_rate: Input should be a valid number"),
+        ("unified.drop.sound=0.1", "unified.drop.sound"),
+        ("vae.phases=[{steps: 1, crop: 30, batch: 1}]", "vae.phases.0.crop: Input should be a multiple of 16"),
+        ("vae", "'vae' is no override; write key=value"),
+        ("preset.x=1", "preset.x"),
+        ("vae.phases.9.steps=1", "vae.phases.9"),
+        ("vit.steps=[", "vit.steps"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_line_that_names_it(override, message):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(SHIPPED, [override])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("preset: [nano", "not YAML"),
+        ("preset: nano\nfolder: x\n", "vae: Field required"),
+        ("", "mapping"),
+        ("- preset", "mapping"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_line_that_names_it(write, text, message):
+    file = write(text)
+    for overrides in ([], ["vit.steps=3"]):
+        with pytest.raises(RecipeError, match=message) as error:
+            load_recipe(file, overrides)
+        assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"none.yaml: No such file"):
+        load_recipe(tmp_path / "none.yaml")

@@ -1,0 +1,176 @@
+"""Every part of a training runs, learns, leaves a state, and goes on from it."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from unimedvl.model.config import VaeConfig, VitConfig
+from unimedvl.training import autoencoder, unified, vit
+from unimedvl.training.autoencoder import train_vae
+from unimedvl.training.run import RunLog, cosine, save_state
+from unimedvl.training.unified import train_unified
+from unimedvl.training.vit import train_vit
+
+VAE = VaeConfig(8, (1, 2), 1, z_channels=4, norm_groups=4)
+VIT = VitConfig(24, 40, 3, 2, patch_size=14, max_patches_per_side=4)
+
+
+class Stopped(Exception):
+    """Stands for the end of a session in the middle of a run."""
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Make a part of the training end after a step, before its state is saved."""
+
+    def arrange(module, last: int) -> None:
+        class Ending(RunLog):
+            def add(self, step, every, **values):
+                super().add(step, every, **values)
+                if step == last:
+                    raise Stopped
+
+        monkeypatch.setattr(module, "RunLog", Ending)
+
+    return arrange
+
+
+@pytest.fixture(autouse=True)
+def few_masks(monkeypatch):
+    """Looking for every mask that there is renders hundreds of studies."""
+    monkeypatch.setattr(vit, "names_of_masks", lambda: ["cxr: pleural effusion", "cfp: optic disc", "mri: tumour"])
+
+
+def resumed(stop_at, module, train, recipe, folder, read_log, name: str, total: int):
+    """Run into a stop at step 5, go on, and run again when all is done: (weights, weights)."""
+    stop_at(module, 5)
+    with pytest.raises(Stopped):
+        train()
+    state = torch.load(folder / f"{name}.pt", weights_only=True)
+    assert state["step"] == 3  # the last multiple of save_every
+    stop_at(module, -1)
+    first = train()
+    assert torch.load(folder / f"{name}.pt", weights_only=True)["step"] == total
+    steps = [line["step"] for line in read_log(folder / f"{name}.jsonl")]
+    assert steps == [4, *range(4, total + 1, 4)]  # step 4 was taken twice
+    again = train()
+    assert [line["step"] for line in read_log(folder / f"{name}.jsonl")] == steps
+    assert not list(folder.glob("*.part"))
+    return first.state_dict(), again.state_dict()
+
+
+def same(a: dict, b: dict) -> bool:
+    return all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_the_autoencoder_learns_and_its_latents_have_unit_variance(vae_recipe, tmp_path, read_log):
+    phases = [vae_recipe.phases[0].model_copy(update={"steps": 60})]
+    vae = train_vae(VAE, vae_recipe.model_copy(update={"phases": phases}), tmp_path)
+    psnr = [line["psnr"] for line in read_log(tmp_path / "vae.jsonl")]
+    assert psnr[-1] > psnr[0] + 3
+    batch = next(iter(autoencoder.ImageStream(16, 128, seed=2)))
+    with torch.no_grad():
+        latents = vae.encode(batch)
+    assert abs(latents.mean()) < 0.3 and 0.6 < latents.std() < 1.6
+
+
+def test_the_autoencoder_goes_on_where_it_stopped(vae_recipe, tmp_path, stop_at, read_log):
+    def train():
+        return train_vae(VAE, vae_recipe, tmp_path)
+
+    weights = resumed(stop_at, autoencoder, train, vae_recipe, tmp_path, read_log, "vae", 16)
+    assert same(*weights)
+
+
+def test_the_vit_learns(vit_recipe, tmp_path, read_log):
+    train_vit(VIT, vit_recipe.model_copy(update={"steps": 40, "log_every": 8}), tmp_path)
+    losses = [line["loss"] for line in read_log(tmp_path / "vit.jsonl")]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_vit_goes_on_where_it_stopped(vit_recipe, tmp_path, stop_at, read_log):
+    def train():
+        return train_vit(VIT, vit_recipe, tmp_path)
+
+    assert same(*resumed(stop_at, vit, train, vit_recipe, tmp_path, read_log, "vit", 12))
+
+
+@pytest.fixture
+def start(tiny):
+    """The whole model as a training starts from it."""
+
+    def make():
+        model = copy.deepcopy(tiny.model)
+        model.initialise(torch.Generator().manual_seed(0))
+        return model
+
+    return make
+
+
+def test_the_whole_model_learns_and_leaves_the_autoencoder_alone(
+    start, tiny, unified_recipe, tmp_path, read_log
+):
+    model = start()
+    before = copy.deepcopy(model.state_dict())
+    average = train_unified(model, tiny.prepare, unified_recipe, tmp_path)
+    log = read_log(tmp_path / "unified.jsonl")
+    assert log[-1]["ce"] < 0.8 * log[0]["ce"] and log[-1]["mse"] < log[0]["mse"]
+    assert all(line["tokens"] >= unified_recipe.tokens for line in log)
+    after = model.state_dict()
+    frozen = [n for n in before if torch.equal(before[n], after[n])]
+    assert {n for n in before if n.startswith("vae.") or n.endswith("pos_embed")} == set(frozen)
+    moved = average.state_dict()
+    name = "language_model.lm_head.weight"
+    assert not torch.equal(moved[name], before[name]) and not torch.equal(moved[name], after[name])
+    assert (moved[name] - after[name]).norm() < (before[name] - after[name]).norm()
+
+
+def test_the_whole_model_goes_on_where_it_stopped(start, tiny, unified_recipe, tmp_path, stop_at, read_log):
+    def train():
+        return train_unified(start(), tiny.prepare, unified_recipe, tmp_path)
+
+    assert same(*resumed(stop_at, unified, train, unified_recipe, tmp_path, read_log, "unified", 16))
+
+
+# The parts that runs share -----------------------------------------------------------------------
+
+
+def test_the_rate_warms_up_to_its_peak_and_falls_to_a_twentieth():
+    rates = [cosine(step, 100, 2.0, 10) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2) and rates[9] == pytest.approx(2.0) == max(rates)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(0.1)
+    assert cosine(0, 5, 1.0, 0) == pytest.approx(1.0)
+
+
+def test_the_log_holds_means_since_the_last_line(tmp_path, read_log):
+    log = RunLog(tmp_path / "made" / "x.jsonl")
+    for step, loss in enumerate([1.0, 3.0, 5.0, 8.0], 1):
+        log.add(step, 2, loss=loss)
+    assert [(line["step"], line["loss"]) for line in read_log(tmp_path / "made" / "x.jsonl")] == [(2, 2.0), (4, 6.5)]
+
+
+def test_a_state_that_cannot_be_written_leaves_the_last_good_one(tmp_path, monkeypatch):
+    file = tmp_path / "x.pt"
+    save_state(file, {"step": 1})
+
+    def torn(state, part):
+        part.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(OSError, match="disk full"):
+        save_state(file, {"step": 2})
+    assert torch.load(file, weights_only=True) == {"step": 1}
+
+
+def test_crops_are_in_range_and_the_same_for_a_seed():
+    a, b, other = (next(iter(autoencoder.ImageStream(4, 16, seed=seed))) for seed in (0, 0, 1))
+    assert a.shape == (4, 3, 16, 16) and a.dtype == torch.float32
+    assert -1 <= a.min() and a.max() <= 1 and a.std() > 0.05
+    assert torch.equal(a, b) and not torch.equal(a, other)
+    assert np.isfinite(a.numpy()).all()
