@@ -151,11 +151,13 @@ def test_no_patient_data_of_the_dicom_files_is_on_the_page(page):
     import pydicom
 
     names = ("PatientName", "PatientID", "StudyInstanceUID", "InstitutionName", "AccessionNumber")
+    # A short name may stand in the pictures' letters by chance.
+    words = re.sub(r"base64,[^\"]+", "", page)
     for file in REAL_FILES:
         if file.package == "pydicom":
             header = pydicom.dcmread(file.path, stop_before_pixels=True)
             told = [str(header.get(name, "")) for name in names]
-            assert not [value for value in told if len(value) > 3 and value in page]
+            assert not [value for value in told if len(value) > 3 and value in words]
 
 
 def test_studies_on_show_were_never_trained_on_and_have_one_finding():

@@ -112,7 +112,7 @@ def _write_study(study: Study, folder: Path) -> dict:
 
     from unimedvl.phantoms.language import questions, report
 
-    stem, rng = f"{study.modality}-{study.case.seed:07d}", np.random.default_rng(study.case.seed)
+    stem, rng = f"{study.modality}-{study.case.seed}", np.random.default_rng(study.case.seed)
     images = {view: f"{stem}-{view}.png" for view in study.images}
     masks = {name: f"{stem}-mask-{name.replace(' ', '-')}.png" for name in study.masks}
     for view, name in images.items():

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -103,7 +104,7 @@ def table(chapters: list[Chapter]) -> Table:
             out.add_section()
             out.add_row(f"[bold]{kind}[/bold]", "", "", "")
             section = kind
-        out.add_row(entry.task, entry.subject, entry.verdict, f"{entry.seconds:.1f}")
+        out.add_row(entry.task, entry.subject, escape(entry.verdict), f"{entry.seconds:.1f}")
     return out
 
 

@@ -189,6 +189,7 @@ def _limits() -> str:
     return (
         "<section><h2>What nano can and can't do</h2>\n"
         "<p>nano is the embedded model: the architecture of the large one in 19 million parameters, for "
-        "images of 128 pixels, trained on simulated images only. It shows that the software works.</p>\n"
-        f"<h3>It can</h3><ul>{can}</ul>\n<h3>It can't</h3><ul>{cannot}</ul></section>"
+        "images of 128 pixels, trained on simulated images only. It shows that the software "
+        "works; how well it does what it was made for is what the numbers above say.</p>\n"
+        f"<h3>It was made to</h3><ul>{can}</ul>\n<h3>It can't</h3><ul>{cannot}</ul></section>"
     )

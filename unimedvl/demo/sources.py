@@ -125,7 +125,8 @@ REAL_FILES: tuple[RealFile, ...] = (
         _NIBABEL, "example4d.nii.gz", "MRI of the brain, EPI", "mri", ("brain MRI", "MRI"),
         "The middle axial slice of an echo-planar volume, dark and bright much as in T2.",
         "The closest of these files to the simulated brains. Distortion and contrast differ, and a lesion "
-        "that is reported here is more likely made up than seen.",
+        "that is reported here is more likely made up than seen. "
+        "Counterfactuals were taught on chest X-rays.",
         (
             ("translate", {"source": "T2", "target": "FLAIR"}),
             ("segment", {"target": "ventricles"}),

@@ -267,7 +267,9 @@ def stain(x: Exhibit, bench: Bench) -> Entry:
         truth = simulator.render(case, SIZE).images["ihc"]
         values.append(psnr(result.array, truth))
         pictures += [made(result, f"{level}: {values[-1]:.1f} dB", f"HER2 stain at level {level}")]
-        pictures += [shown(truth, f"{level}: truth", f"simulated HER2 stain at level {level}", "truth")]
+        pictures += [
+            shown(truth, f"{level}: as simulated", f"simulated HER2 stain at level {level}", "truth")
+        ]
     verdict = f"PSNR {min(values):.1f} to {max(values):.1f} dB"
     lines = tuple(_said(result) for result in results[-1:])
     return Entry("stain", x.name, verdict, seconds, tuple(pictures), lines, _provenance(results))
@@ -368,9 +370,9 @@ def _one_image(
     seconds = time.perf_counter() - start
     before, after = psnr(given, truth), psnr(result.array, truth)
     pictures = (
-        shown(given, f"input ({called}): {before:.1f} dB", f"input, {called}"),
+        shown(given, f"{called}: {before:.1f} dB", f"input, {called}"),
         made(result, f"drawn: {after:.1f} dB", f"{task}, {subject}"),
-        shown(truth, "truth", f"simulated truth of {task}, {subject}", "truth"),
+        shown(truth, "as simulated", f"simulated truth of {task}, {subject}", "truth"),
     )
     verdict = f"PSNR {after:.1f} dB; the input {before:.1f} dB"
     return Entry(task, subject, verdict, seconds, pictures, (_said(result),), (result.provenance,))

@@ -99,17 +99,28 @@ def load_recipe(file: Path, overrides: list[str] = ()) -> Recipe:
         raise RecipeError(f"{file}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{file}: a recipe is a mapping of fields to values, as in recipes/nano.yaml")
     for override in overrides:
-        key, found, value = override.partition("=")
-        if not found:
-            raise RecipeError(f"{override!r} is no override; write key=value, as in vae.seed=1")
-        place = values
-        *path, last = key.split(".")
-        for name in path:
-            place = place.setdefault(name, {})
-        place[last] = yaml.safe_load(value)
+        _override(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         raise RecipeError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _override(values: dict, override: str) -> None:
+    """Put one ``a.b=value`` in its place; numbers in the path count the entries of a list."""
+    key, found, value = override.partition("=")
+    if not found:
+        raise RecipeError(f"{override!r} is no override; write key=value, as in vae.seed=1")
+    place, (*path, last) = values, key.split(".")
+    try:
+        for name in path:
+            place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{key}: the value is not YAML: {value!r}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise RecipeError(f"{key}: the recipe has no such field") from error

@@ -89,13 +89,13 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
         batch = next(loader).to(where)
-        ce, mse, norm = _step(model, optimiser, batch, recipe)
+        means = _step(model, optimiser, batch, recipe)
         step += 1
         # The average follows closely at first, or it would keep the random start for long.
         _follow(average, model, min(recipe.ema, step / (step + 10)))
         if rank() != 0:
             continue
-        log.add(step, recipe.log_every, ce=ce, mse=mse, norm=norm, rate=rate, tokens=batch.num_tokens)
+        log.add(step, recipe.log_every, **means, rate=rate, tokens=batch.num_tokens)
         if step % recipe.save_every == 0 or step == recipe.steps:
             save_state(
                 file,
@@ -118,7 +118,8 @@ def _groups(model: UnifiedModel, recipe: UnifiedRecipe) -> list[dict]:
 
 def _step(
     model: UnifiedModel, optimiser: torch.optim.Optimizer, batch: PackedBatch, recipe: UnifiedRecipe
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> dict[str, Tensor]:
+    """One update; returns what to log. A batch that predicts no text has no `ce`, one without image no `mse`."""
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=recipe.bf16):
         losses = model(batch)
         loss = losses.total(recipe.ce_weight, recipe.mse_weight)
@@ -127,7 +128,8 @@ def _step(
     average_gradients(model)
     norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
-    return losses.ce.detach().mean(), losses.mse.detach().mean(), norm
+    parts = {"ce": losses.ce, "mse": losses.mse}
+    return {name: x.detach().mean() for name, x in parts.items() if x.numel()} | {"norm": norm}
 
 
 @torch.no_grad()

@@ -127,7 +127,7 @@ def train_vit(config: VitConfig, recipe: VitRecipe, folder: Path) -> Vit:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
-        log.add(step, recipe.log_every, loss=loss, all_right=right)
+        log.add(step, recipe.log_every, loss=loss.detach(), all_right=right)
         if step % recipe.save_every == 0 or step == recipe.steps:
             save_state(file, {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step})
     return vit
