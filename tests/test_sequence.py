@@ -95,7 +95,7 @@ def test_a_packed_batch_keeps_every_sequence(geometry, sequences, start):
     assert [kinds[i] for i in rows.tolist()] == sorted(kinds)
     assert sorted(batch.order.tolist()) == list(range(len(kinds)))
     # a label is the token after the one whose row it is scored at
-    following = {row: ids_after for row, ids_after in zip(batch.label_rows.tolist(), labels, strict=True)}
+    following = dict(zip(batch.label_rows.tolist(), labels, strict=True))
     natural = torch.full((len(kinds),), -1)
     natural[torch.tensor(kinds) == 0] = batch.ids
     for row, label in following.items():

@@ -236,7 +236,7 @@ def _read_json(path: Path) -> dict:
 def _read_tokenizer_json(path: Path) -> Backend:
     try:
         return Backend.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
         raise TokenizerError(f"cannot read {path}: {_one_line(error)}") from None
 
 
@@ -244,7 +244,7 @@ def _read_vocab_and_merges(folder: Path, config: dict) -> Backend:
     vocab, merges = folder / "vocab.json", folder / "merges.txt"
     try:
         backend = Backend(models.BPE.from_file(str(vocab), str(merges)))
-    except Exception as error:  # the library raises bare Exception
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
         raise TokenizerError(f"cannot read {vocab} with {merges}: {_one_line(error)}") from None
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = _qwen2_split()

@@ -88,7 +88,8 @@ def test_poorer_contexts_are_what_precedes_the_last_text_and_the_texts_alone(tin
     context = context_of([first, image])
     context.extend([second])
     full, without_text, without_image = context.branches(Guidance(4.0, 2.0))
-    for cache, segments in ((full, [first, image, second]), (without_text, [first, image]), (without_image, [first, second])):
+    taken = ((full, [first, image, second]), (without_text, [first, image]), (without_image, [first, second]))
+    for cache, segments in taken:
         expected = context_of(segments).cache
         assert (cache.length, cache.position) == (expected.length, expected.position)
         torch.testing.assert_close(keys(cache), keys(expected), atol=1e-4, rtol=1e-4)

@@ -87,7 +87,12 @@ def test_what_is_not_committed_is_forgotten():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["fill", "branch", "reserve"]), st.integers(1, 700)), max_size=14))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["fill", "branch", "reserve"]), st.integers(1, 700)),
+        max_size=14,
+    )
+)
 def test_any_tree_of_branches_holds_what_lists_would(steps):
     """A model of the cache as plain lists, under random growth, branching and reserving."""
     caches, lists, number = [Cache(CONFIG)], [[]], 0.0

@@ -26,7 +26,8 @@ def test_texts_and_images_are_left_out_at_their_own_rate(text, image, seed):
 
 
 def test_what_must_stay_stays_and_keeps_its_order():
-    segments = [Latent(LATENT), Seen(IMAGE), Text([1]), Text([2], True), Latent(LATENT, True), Text([3], droppable=True)]
+    kept_always = [Latent(LATENT), Seen(IMAGE), Text([1]), Text([2], True), Latent(LATENT, True)]
+    segments = [*kept_always, Text([3], droppable=True)]
     kept = drop_conditions(segments, {"text": 1.0, "image": 1.0}, np.random.default_rng(0))
     assert kept == segments[:-1]
     assert drop_conditions(segments, {}, np.random.default_rng(0)) == segments

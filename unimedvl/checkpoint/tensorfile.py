@@ -62,7 +62,7 @@ def read_header(file: Path) -> dict[str, Entry]:
                 raise CheckpointError(
                     f"{file}: expected tensors, found a git-lfs pointer; run `git lfs pull`"
                 )
-            if len(start) < 8 or length <= _LARGEST_HEADER and 8 + length > size:
+            if len(start) < 8 or (length <= _LARGEST_HEADER and 8 + length > size):
                 raise CheckpointError(
                     f"{file}: truncated in its header: expected at least {8 + length} bytes, found {size}"
                 )

@@ -159,7 +159,7 @@ class DrawingOptions:
 
         settings: dict = {"size": self.width_and_height, "steps": self.steps}
         if self.guidance is not None:
-            own = model._drawing(TASKS[task], None, None).guidance
+            own = model.drawing_for(TASKS[task], None, None).guidance
             settings["guidance"] = replace(own, text_scale=self.guidance)
         return settings
 

@@ -255,7 +255,7 @@ def _orientation(picture: PillowImage.Image) -> int:
     """
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:
+    except Exception:  # noqa: BLE001 - broken EXIF raises anything, and the picture is still good
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

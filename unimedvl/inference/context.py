@@ -95,7 +95,7 @@ def extend_all(contexts: Seq[Context], sequences: Seq[Seq[Segment]]) -> None:
     if heads:
         model.extend([c.cache for c, _ in heads], [q for _, q in heads])
     tails = [(c, q[n:]) for c, q, n in zip(contexts, sequences, lasts, strict=True) if q[n:]]
-    for context, tail in tails:
+    for context, _ in tails:
         context._without_text = context.cache.branch()
     if tails:
         model.extend([c.cache for c, _ in tails], [q for _, q in tails])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence as Seq
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -177,7 +178,7 @@ class UniMedVL:
         names = {r.task for r in requests}
         if len(names) != 1:
             raise ValueError(f"a batch is of one task, not of {', '.join(sorted(names)) or 'none'}")
-        job = _Job(self, list(requests), sampling, self._drawing(task(names.pop()), steps, guidance))
+        job = _Job(self, list(requests), sampling, self.drawing_for(task(names.pop()), steps, guidance))
         for part in job.parts:
             if part == "answer":
                 job.take(speak_all(job.contexts, self.tokenizer, job.samplings, cancelled))
@@ -193,7 +194,7 @@ class UniMedVL:
         run = {k: options.pop(k, None) for k in ("sampling", "steps", "guidance")}
         options["wishes"] = tuple(dict(options.get("wishes", ())).items())
         request = Request(name, _tuple(images), text, **options)
-        job = _Job(self, [request], run["sampling"], self._drawing(task(name), run["steps"], run["guidance"]))
+        job = _Job(self, [request], run["sampling"], self.drawing_for(task(name), run["steps"], run["guidance"]))
         for part in job.parts:
             if part == "answer":
                 spoken = yield from self._spoken(job)
@@ -221,11 +222,29 @@ class UniMedVL:
         """Read an image file or take an image as it is. Raises ImagingError."""
         return source if isinstance(source, Image) else read_image(source, options)
 
+    def provenance(self, name: str, request: str, seed: int, settings: dict, images: Seq[Image]) -> dict:
+        """Where a result came from. No time of day, so that the same call gives the same bytes."""
+        return {
+            "task": name,
+            "request": request,
+            "seed": seed,
+            "settings": settings,
+            "model": {
+                "name": self.card.get("name", ""),
+                "weights_sha256": self.weights,
+                "dtype": str(self.model.dtype).removeprefix("torch."),
+                "device": self.model.device.type,
+                "trained_on": self.card.get("trained_on", "not stated"),
+            },
+            "inputs": [{"sha256": i.sha256, "kind": i.kind, "details": i.details} for i in images],
+            "versions": versions(),
+        }
+
     def _one(self, request: Request, options: dict) -> TextResult | ImageResult:
         fields = {k: options.pop(k) for k in ("size", "seed", "read") if k in options}
         return self.run([replace(request, **fields)], **options)[0]
 
-    def _drawing(self, job: Task, steps: int | None, guidance: Guidance | None) -> Drawing:
+    def drawing_for(self, job: Task, steps: int | None = None, guidance: Guidance | None = None) -> Drawing:
         """The task's drawing, with what the checkpoint's card says, with what the caller says."""
         own = dict(self.card.get("drawing", {}).get(job.name, {}))
         if "guidance" in own:
@@ -301,28 +320,12 @@ class _Job:
         return out
 
     def provenance(self, request: Request, images: tuple[Image, ...], row: int) -> dict:
-        """Where a result came from. No time of day, so that the same call gives the same bytes."""
         settings: dict = {"think": request.think}
         if self.spoken:
             settings["sampling"] = asdict(self.samplings[row])
         if self.drawn is not None:
             settings["drawing"] = asdict(self.drawing)
-        model = self.owner.model
-        return {
-            "task": self.task.name,
-            "request": self.words(request),
-            "seed": request.seed,
-            "settings": settings,
-            "model": {
-                "name": self.owner.card.get("name", ""),
-                "weights_sha256": self.owner.weights,
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "device": model.device.type,
-                "trained_on": self.owner.card.get("trained_on", "not stated"),
-            },
-            "inputs": [{"sha256": i.sha256, "kind": i.kind, "details": i.details} for i in images],
-            "versions": versions(),
-        }
+        return self.owner.provenance(self.task.name, self.words(request), request.seed, settings, images)
 
     def _shape(self, request: Request, images: tuple[Image, ...]) -> tuple[int, int]:
         """The drawing's grid: what was asked for, else the first input's as the model takes it, else its own."""
@@ -347,7 +350,7 @@ def _drawn(job: _Job) -> Iterator[Event]:
         try:
             job.draw(lambda step: events.put(Event("step", step=step)), stopped.is_set)
             events.put(None)
-        except BaseException as error:  # handed to the one who listens
+        except BaseException as error:  # noqa: BLE001 - handed to the one who listens
             events.put(error)
 
     thread = threading.Thread(target=work, daemon=True)
@@ -395,15 +398,8 @@ class Chat:
                 break
             yield Event("text", text=piece.text)
         thought, answer = split_thought(spoken.text)
-        inputs = [{"sha256": i.sha256, "kind": i.kind} for i in self.inputs]
-        provenance = {
-            "task": "chat",
-            "request": text,
-            "settings": {"sampling": asdict(self.sampling)},
-            "model": {"name": self.owner.card.get("name", ""), "weights_sha256": self.owner.weights},
-            "inputs": inputs,
-            "versions": versions(),
-        }
+        settings = {"sampling": asdict(self.sampling)}
+        provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)
         yield Event(
             "result",
             result=TextResult(

@@ -6,7 +6,6 @@ published ones.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -177,7 +176,7 @@ class Autoencoder(nn.Module):
         pixels: [B, 3, H, W] in [-1, 1], H and W multiples of `config.downsample`.
         Returns [B, 2 * z_channels, H / downsample, W / downsample].
         """
-        b, c, h, w = pixels.shape
+        _, c, h, w = pixels.shape
         if c != 3 or h % self.config.downsample or w % self.config.downsample:
             raise ValueError(
                 f"pixels are {tuple(pixels.shape)}; need [B, 3, H, W], sides multiples of {self.config.downsample}"

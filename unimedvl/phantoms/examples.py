@@ -109,7 +109,7 @@ def translate(study: Study, rng: np.random.Generator) -> Example:
 
 
 def segment(study: Study, rng: np.random.Generator) -> Example:
-    names = [n for n in (*MODALITIES[study.modality].structures, *(f.name for f in study.findings))]
+    names = [*MODALITIES[study.modality].structures, *(f.name for f in study.findings)]
     names = [n for n in names if n in study.masks and study.masks[n].any()]
     name = names[rng.integers(len(names))]
     view = next(iter(study.images))
