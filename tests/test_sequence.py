@@ -21,7 +21,9 @@ def image(height: int, width: int) -> torch.Tensor:
 segments = st.one_of(
     st.builds(Text, st.lists(st.integers(0, 59), max_size=4), st.booleans()),
     st.builds(lambda h, w: Seen(image(14 * h, 14 * w)), st.integers(1, 2), st.integers(1, 2)),
-    st.builds(lambda h, w, p: Latent(image(4 * h, 4 * w), p), st.integers(1, 2), st.integers(1, 2), st.booleans()),
+    st.builds(
+        lambda h, w, p: Latent(image(4 * h, 4 * w), p), st.integers(1, 2), st.integers(1, 2), st.booleans()
+    ),
 )
 samples = st.lists(st.lists(segments, min_size=1, max_size=4), min_size=1, max_size=3)
 
@@ -38,7 +40,9 @@ def test_patches_put_together_are_the_image(h, w, patch):
 
 def test_a_patch_is_row_column_channel_with_the_channel_fastest():
     pixels = torch.arange(3 * 2 * 4).reshape(3, 2, 4).float()
-    assert patchify(pixels, 2)[1].tolist() == [pixels[c, y, x] for y in (0, 1) for x in (2, 3) for c in range(3)]
+    assert patchify(pixels, 2)[1].tolist() == [
+        pixels[c, y, x] for y in (0, 1) for x in (2, 3) for c in range(3)
+    ]
 
 
 def test_patches_and_grids_that_do_not_fit_are_refused():
@@ -104,7 +108,12 @@ def test_a_packed_batch_keeps_every_sequence(geometry, sequences, start):
 
 
 def test_an_image_takes_one_position_and_a_target_none(geometry):
-    sequence = [Text([1, 2]), Latent(image(4, 4)), Latent(image(8, 4), True, timestep_logit=0.0), Text([3], True)]
+    sequence = [
+        Text([1, 2]),
+        Latent(image(4, 4)),
+        Latent(image(8, 4), True, timestep_logit=0.0),
+        Text([3], True),
+    ]
     batch = pack([sequence], geometry)
     assert batch.positions[batch.order].tolist() == [0, 1, 2, 3, 4, 4, 4, 5, 5, 5, 5, 5, 6, 7]
     assert batch.advance == [8] and batch.targets.tolist() == [1, 2]

@@ -83,7 +83,9 @@ def test_text_alone_is_a_conversation_without_images(prepare):
 def test_a_plan_comes_between_caption_and_image_only_where_there_is_one(prepare):
     image = torch.zeros(3, 32, 32)
     for answer, laid in (("", "tT"), ("a plan", "tAT")):
-        segments = TASKS["generate"].sequence(Example("generate", (), (("caption", answer),), (image,)), prepare)
+        segments = TASKS["generate"].sequence(
+            Example("generate", (), (("caption", answer),), (image,)), prepare
+        )
         assert order(segments) == laid
 
 

@@ -45,7 +45,9 @@ def test_an_answer_cancelled_before_its_first_token_leaves_the_context_as_it_was
     assert (spoken.finish, spoken.ids, context.length) == ("cancelled", [], before)
 
 
-def test_a_chat_of_several_turns_and_images_equals_the_whole_sequence_at_once(closing, picture, pixels, context_of):
+def test_a_chat_of_several_turns_and_images_equals_the_whole_sequence_at_once(
+    closing, picture, pixels, context_of
+):
     sampling, prepare = Sampling(max_tokens=6), closing.prepare
     chat = closing.chat(sampling)
     results = [
@@ -79,10 +81,6 @@ def test_a_chat_streams_what_it_sends(tiny, picture):
 # What guidance compares with ---------------------------------------------------------------------
 
 
-def keys(cache) -> torch.Tensor:
-    return cache.keys()
-
-
 def test_poorer_contexts_are_what_precedes_the_last_text_and_the_texts_alone(tiny, prompts, context_of):
     first, second, image = *prompts[2][::3], prompts[2][1]
     context = context_of([first, image])
@@ -92,7 +90,7 @@ def test_poorer_contexts_are_what_precedes_the_last_text_and_the_texts_alone(tin
     for cache, segments in taken:
         expected = context_of(segments).cache
         assert (cache.length, cache.position) == (expected.length, expected.position)
-        torch.testing.assert_close(keys(cache), keys(expected), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(cache.keys(), expected.keys(), atol=1e-4, rtol=1e-4)
     assert len(context.branches(Guidance(4.0, 1.0))) == 2
     assert len(context.branches(Guidance(1.0, 2.0))) == 1
 
@@ -104,10 +102,10 @@ def test_a_branch_of_a_context_goes_on_by_itself(tiny, prompts, context_of):
     context.extend(prompts[3])
     for grown, extra in ((other, prompts[0]), (context, prompts[3])):
         whole = context_of([*prompts[1], *extra])
-        torch.testing.assert_close(keys(grown.cache), keys(whole.cache), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(grown.cache.keys(), whole.cache.keys(), atol=1e-4, rtol=1e-4)
         alone = grown.branches(Guidance(4.0, 2.0))[2]
         texts = [s for s in [*prompts[1], *extra] if isinstance(s, Text)]
-        torch.testing.assert_close(keys(alone), keys(context_of(texts).cache), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(alone.keys(), context_of(texts).cache.keys(), atol=1e-4, rtol=1e-4)
 
 
 def test_the_models_own_answer_is_no_part_of_the_poorer_contexts(tiny, prompts, context_of):
@@ -117,5 +115,6 @@ def test_the_models_own_answer_is_no_part_of_the_poorer_contexts(tiny, prompts, 
     settle([context])
     full, without_text, without_image = context.branches(Guidance(4.0, 2.0))
     *images, text = prompts[3]
-    for cache, segments in ((full, [*images, text, Text(spoken.ids)]), (without_text, images), (without_image, [text])):
-        torch.testing.assert_close(keys(cache), keys(context_of(segments).cache), atol=1e-4, rtol=1e-4)
+    taken = ((full, [*images, text, Text(spoken.ids)]), (without_text, images), (without_image, [text]))
+    for cache, segments in taken:
+        torch.testing.assert_close(cache.keys(), context_of(segments).cache.keys(), atol=1e-4, rtol=1e-4)

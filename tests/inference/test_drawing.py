@@ -107,7 +107,9 @@ def test_a_preview_asked_for_later_still_shows_its_own_step(context):
 def test_a_cancelled_drawing_stops_between_two_steps(context):
     seen: list[int] = []
     with pytest.raises(Cancelled, match="stopped at step 2 of 3"):
-        draw([context()], [(2, 2)], DRAWINGS["plain"], [0], lambda s: seen.append(s.number), lambda: bool(seen))
+        draw(
+            [context()], [(2, 2)], DRAWINGS["plain"], [0], lambda s: seen.append(s.number), lambda: bool(seen)
+        )
     assert seen == [1]
 
 

@@ -52,7 +52,9 @@ def test_pieces_joined_are_the_text_and_decode_to_the_ids(tiny, prompts, context
     assert len(pieces) > 40
 
 
-def test_stops_at_the_stop_string_that_is_complete_first_wherever_tokens_break(tiny, prompts, say, context_of):
+def test_stops_at_the_stop_string_that_is_complete_first_wherever_tokens_break(
+    tiny, prompts, say, context_of
+):
     """Any part of what would be said ends the answer before it, streamed or not."""
     free = say(prompts[1], replace(SAMPLED, max_tokens=24)).text
 
@@ -88,7 +90,9 @@ def test_the_closing_token_ends_the_answer_and_is_no_part_of_it(closing, prompts
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(1.5, top_k=1, max_tokens=12), Sampling(1.5, top_p=1e-6, max_tokens=12)], ids=["k", "p"]
+    "sampling",
+    [Sampling(1.5, top_k=1, max_tokens=12), Sampling(1.5, top_p=1e-6, max_tokens=12)],
+    ids=["k", "p"],
 )
 def test_only_the_likeliest_token_allowed_is_greedy(prompts, say, sampling):
     assert say(prompts[1], sampling).ids == say(prompts[1], GREEDY).ids
@@ -136,7 +140,9 @@ def test_a_repetition_penalty_keeps_tokens_from_coming_back(prompts, say):
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, replace(SAMPLED, top_k=20, seed=4)], ids=["greedy", "sampled"])
-def test_logprobs_and_confidence_are_those_of_a_forward_without_a_cache(tiny, prompts, say, packed_logprobs, sampling):
+def test_logprobs_and_confidence_are_those_of_a_forward_without_a_cache(
+    tiny, prompts, say, packed_logprobs, sampling
+):
     for prompt in prompts[1], prompts[3]:
         spoken = say(prompt, sampling)
         answer = tiny.prepare.text("")

@@ -282,8 +282,8 @@ def test_the_card_decides_how_images_are_drawn_unless_the_caller_does(tiny, pict
 
 def test_run_takes_what_the_methods_pass_on(tiny):
     """`_one` hands unknown options to `run`, so a misspelt one is a TypeError and never ignored."""
-    assert {"sampling", "steps", "guidance", "on_step", "cancelled"} <= inspect.signature(tiny.run).parameters.keys()
+    assert {"sampling", "steps", "guidance", "on_step", "cancelled"} <= inspect.signature(
+        tiny.run
+    ).parameters.keys()
     with pytest.raises(TypeError, match="step"):
         tiny.generate("x", step=3)
-
-

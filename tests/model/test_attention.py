@@ -47,7 +47,8 @@ def test_attend_is_softmax_attention_however_the_keys_are_cut_into_blocks(heads,
     q, k, v = random(n, num_heads, 8, seed=seed), random(total, kv_heads, 8, seed=seed + 1), None
     v = random(total, kv_heads, 8, seed=seed + 2)
     blocks = [
-        (bk.transpose(0, 1), bv.transpose(0, 1)) for bk, bv in zip(k.split(sizes), v.split(sizes), strict=True)
+        (bk.transpose(0, 1), bv.transpose(0, 1))
+        for bk, bv in zip(k.split(sizes), v.split(sizes), strict=True)
     ]
     mask = torch.ones(n, total, dtype=torch.bool)
     if causal:
@@ -66,7 +67,9 @@ def test_attend_stays_right_where_scores_are_huge(causal):
 
 
 def test_attend_in_bf16_is_near_the_exact_answer():
-    q, k, v = (x.bfloat16() for x in (random(5, 4, 16, seed=1), random(40, 2, 16, seed=2), random(40, 2, 16, seed=3)))
+    q, k, v = (
+        x.bfloat16() for x in (random(5, 4, 16, seed=1), random(40, 2, 16, seed=2), random(40, 2, 16, seed=3))
+    )
     mask = torch.ones(5, 40, dtype=torch.bool).tril(35)
     for sizes in ([40], [10, 30], [34, 6]):
         blocks = [

@@ -54,7 +54,9 @@ def test_following_the_target_from_noise_arrives_at_the_image():
 def test_scales_of_one_change_nothing(seed, renorm):
     full, without_text, without_image = velocities(seed)
     guidance = Guidance(1.0, 1.0, renorm=renorm)
-    torch.testing.assert_close(guided(full, without_text, without_image, guidance), full, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        guided(full, without_text, without_image, guidance), full, atol=1e-5, rtol=1e-4
+    )
     assert not guidance.active(0.9) and not guidance.uses_image
 
 
@@ -65,7 +67,10 @@ def test_renormalising_never_raises_the_norm_above_that_without_it(seed, text, i
     out = guided(full, without_text, without_image, Guidance(text, image, renorm=renorm, renorm_min=smallest))
     bare = guided(full, without_text, without_image, Guidance(text, image, renorm=renorm, renorm_min=1.0))
     dims = (-1,) if renorm == "channel" else (-2, -1)
-    norm = {name: torch.linalg.vector_norm(x, dim=dims) for name, x in (("out", out), ("bare", bare), ("full", full))}
+    norm = {
+        name: torch.linalg.vector_norm(x, dim=dims)
+        for name, x in (("out", out), ("bare", bare), ("full", full))
+    }
     slack = 1 + 1e-5
     assert (norm["out"] <= norm["bare"] * slack).all()
     assert (norm["out"] <= torch.maximum(norm["full"], smallest * norm["bare"]) * slack).all()

@@ -53,7 +53,9 @@ def test_speaking_with_a_cache_equals_the_packed_forward(model, drawn_contexts, 
     @given(drawn_contexts)
     def check(context):
         segments = [*context, Text([1, 2])]
-        torch.testing.assert_close(cached_logits(model, segments, cut), packed_logits(model, segments), **TIGHT)
+        torch.testing.assert_close(
+            cached_logits(model, segments, cut), packed_logits(model, segments), **TIGHT
+        )
 
     check()
 
@@ -94,7 +96,9 @@ def test_several_contexts_at_once_equal_one_by_one(model, drawn_contexts):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_many_small_blocks_give_the_numbers_of_one_block(make_model, geometry, make_image, monkeypatch, dtype):
+def test_many_small_blocks_give_the_numbers_of_one_block(
+    make_model, geometry, make_image, monkeypatch, dtype
+):
     """Blocks are merged by their log-sum-exp; texts longer than a block attend causally over a prefix."""
     model = make_model(geometry).to(dtype)
     segments = [Text([1, 2, 3, 4]), Seen(make_image(28, 14, 1)), Text([5, 6, 7]), Text([8, 9])]
@@ -117,7 +121,9 @@ def test_a_noised_image_is_unseen_by_what_follows(model, make_image):
     for predict, same in ((True, True), (False, False)):
         losses = []
         for other in (pixels, make_image(8, 8, 4)):
-            batch = pack([[Text([1]), Latent(other, predict, timestep_logit=0.0), Text([2, 3], True)]], model.config)
+            batch = pack(
+                [[Text([1]), Latent(other, predict, timestep_logit=0.0), Text([2, 3], True)]], model.config
+            )
             losses.append(model(batch).ce)
         assert torch.equal(*losses) == same
 
@@ -166,7 +172,9 @@ def test_velocity_of_several_images_and_branches_equals_one_by_one(model, make_i
 def test_velocity_equals_the_training_forward(model, make_image):
     """The flow loss recomputed from `velocity` over a cache: both see the same noised tokens."""
     pixels, text = make_image(8, 12, 5), Text([4, 5])
-    batch = pack([[text, Latent(pixels, True, timestep_logit=0.4)]], model.config, torch.Generator().manual_seed(1))
+    batch = pack(
+        [[text, Latent(pixels, True, timestep_logit=0.4)]], model.config, torch.Generator().manual_seed(1)
+    )
     clean, t = model.encode_images(batch), batch.timesteps[0].item()
     canvas = model.canvas([[taken_in(model, [[text]])]], [(2, 3)])
     v = model.velocity(canvas, (1 - t) * clean + t * batch.noise, t)
@@ -176,10 +184,14 @@ def test_velocity_equals_the_training_forward(model, make_image):
 # Forms of the model ------------------------------------------------------------------------------
 
 
-def test_a_model_for_understanding_alone_has_no_generation_weights_and_speaks_the_same(geometry, model, make_image):
+def test_a_model_for_understanding_alone_has_no_generation_weights_and_speaks_the_same(
+    geometry, model, make_image
+):
     part = empty_model(geometry, generation=False)
     names = part.state_dict().keys()
-    assert not any(GENERATION in n or n.startswith(("vae", "llm2vae", "time_embedder", "latent_pos")) for n in names)
+    assert not any(
+        GENERATION in n or n.startswith(("vae", "llm2vae", "time_embedder", "latent_pos")) for n in names
+    )
     weights = model.state_dict()
     part.load_state_dict({n: weights[n] for n in names}, assign=True)
     context = [[Seen(make_image(14, 28, 2)), Text([1, 2, 3])]]
@@ -190,7 +202,11 @@ def test_a_model_for_understanding_alone_has_no_generation_weights_and_speaks_th
 
 def test_recomputing_layers_in_the_backward_pass_changes_no_gradient(make_model, geometry, make_image):
     model = make_model(geometry)
-    segments = [Seen(make_image(14, 28, 1)), Text([1, 2], True), Latent(make_image(8, 8, 1), True, timestep_logit=0.1)]
+    segments = [
+        Seen(make_image(14, 28, 1)),
+        Text([1, 2], True),
+        Latent(make_image(8, 8, 1), True, timestep_logit=0.1),
+    ]
     batch = pack([segments], geometry, torch.Generator().manual_seed(0))
     gradients = []
     for recompute in (False, True):
@@ -210,7 +226,9 @@ def test_bf16_runs_every_path_near_float32(make_model, geometry, model, make_ima
     scores = [m.logits([c], torch.tensor([5])).float() for m, c in zip((half, model), caches, strict=True)]
     torch.testing.assert_close(*scores, **LOOSE)
     x = torch.randn(4, geometry.latent_token_dim, generator=torch.Generator().manual_seed(0))
-    velocities = [m.velocity(m.canvas([[c]], [(2, 2)]), x, 0.6) for m, c in zip((half, model), caches, strict=True)]
+    velocities = [
+        m.velocity(m.canvas([[c]], [(2, 2)]), x, 0.6) for m, c in zip((half, model), caches, strict=True)
+    ]
     torch.testing.assert_close(*velocities, **LOOSE)
     pixels = half.pixels(x, (2, 2))
     assert pixels.dtype == torch.float32 and pixels.shape == (3, 8, 8) and pixels.abs().max() <= 1

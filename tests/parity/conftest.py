@@ -58,7 +58,9 @@ def _spelled_out(name: str) -> list[str]:
     if found is None:
         return [name]
     numbers = range(int(found[1]), int(found[2]) + 1)
-    return [one for n in numbers for one in _spelled_out(name[: found.start()] + str(n) + name[found.end() :])]
+    return [
+        one for n in numbers for one in _spelled_out(name[: found.start()] + str(n) + name[found.end() :])
+    ]
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ def _params(name: str, label: str, folder: Path) -> list:
         why = f"no recorded numbers at {folder}; name a folder with --golden DIR"
         return [pytest.param((folder, 0), id=label, marks=pytest.mark.skip(reason=why))]
     if not (folder / "cases.json").is_file():
-        raise pytest.UsageError(f"{folder} holds no cases.json; a --golden folder has the form in {OWN / 'README.md'}")
+        raise pytest.UsageError(
+            f"{folder} holds no cases.json; a --golden folder has the form in {OWN / 'README.md'}"
+        )
     if name == "golden":
         return [pytest.param(folder, id=label)]
     cases = json.loads((folder / "cases.json").read_text())[name]

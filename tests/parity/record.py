@@ -113,7 +113,12 @@ def understanding(model: UnifiedModel) -> Topic:
     topic = Topic()
     contexts = [
         [topic.picture("vit", "und0_0", 12, 16), topic.text(9)],
-        [topic.text(5), topic.picture("vit", "und1_1", 8, 8), topic.picture("vit", "und1_2", 16, 12), topic.text(12)],
+        [
+            topic.text(5),
+            topic.picture("vit", "und1_1", 8, 8),
+            topic.picture("vit", "und1_2", 16, 12),
+            topic.text(12),
+        ],
         [topic.picture("vae", "und2_0", 8, 12), topic.picture("vit", "und2_1", 12, 12), topic.text(7)],
     ]
     for i, context in enumerate(contexts):
@@ -222,11 +227,22 @@ def training(model: UnifiedModel) -> Topic:
 
 
 def resize() -> list[dict]:
-    rules = {"vae": dict(max_size=1024, min_size=512, stride=16), "vit": dict(max_size=980, min_size=378, stride=14)}
+    rules = {
+        "vae": dict(max_size=1024, min_size=512, stride=16),
+        "vit": dict(max_size=980, min_size=378, stride=14),
+    }
     cases = []
     for name, rule in rules.items():
         rule["max_pixels"] = 14 * 14 * 9 * 1024
-        for width, height in ((512, 512), (128, 128), (300, 900), (2048, 1024), (4000, 37), (723, 1301), (1, 1)):
+        for width, height in (
+            (512, 512),
+            (128, 128),
+            (300, 900),
+            (2048, 1024),
+            (4000, 37),
+            (723, 1301),
+            (1, 1),
+        ):
             out = fit(width, height, **rule)
             size = dict(width=width, height=height, out_width=out[0], out_height=out[1])
             cases.append({"transform": name, **rule, **size})

@@ -42,7 +42,11 @@ def test_losses_and_gradients(training, assert_close):
     recorded = dict(training.spec["grad_norms"])
     found = {n: p.grad.norm().item() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
-    off = {n: (found.get(n), v) for n, v in recorded.items() if abs(found.get(n, 0.0) - v) > TOLERANCE * max(1, v)}
+    off = {
+        n: (found.get(n), v)
+        for n, v in recorded.items()
+        if abs(found.get(n, 0.0) - v) > TOLERANCE * max(1, v)
+    }
     assert off == {}
     assert found.keys() <= recorded.keys(), "gradients where the published code has none"
     norm = torch.tensor([*found.values()]).norm().item()

@@ -18,7 +18,9 @@ def vae_recipe() -> VaeRecipe:
 
 @pytest.fixture
 def vit_recipe() -> VitRecipe:
-    return VitRecipe(steps=12, batch=2, side=28, learning_rate=1e-2, warmup=2, bf16=False, log_every=4, save_every=3)
+    return VitRecipe(
+        steps=12, batch=2, side=28, learning_rate=1e-2, warmup=2, bf16=False, log_every=4, save_every=3
+    )
 
 
 @pytest.fixture

@@ -56,7 +56,10 @@ def test_later_overrides_win():
         ("unified.ema=1", "unified.ema: Input should be less than 1"),
         ("vae.learning_rate=fast", "vae.learning_rate: Input should be a valid number"),
         ("unified.drop.sound=0.1", "unified.drop.sound"),
-        ("vae.phases=[{steps: 1, crop: 30, batch: 1}]", "vae.phases.0.crop: Input should be a multiple of 16"),
+        (
+            "vae.phases=[{steps: 1, crop: 30, batch: 1}]",
+            "vae.phases.0.crop: Input should be a multiple of 16",
+        ),
         ("vae", "'vae' is no override; write key=value"),
         ("preset.x=1", "preset.x"),
         ("vae.phases.9.steps=1", "vae.phases.9"),

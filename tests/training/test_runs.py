@@ -44,7 +44,9 @@ def stop_at(monkeypatch):
 def small_samples(monkeypatch):
     """Looking for every mask that there is renders hundreds of studies; a few images measure a deviation."""
     monkeypatch.setattr(autoencoder, "normalise", partial(autoencoder.normalise, images=8))
-    monkeypatch.setattr(vit, "names_of_masks", lambda: ["cxr: pleural effusion", "cfp: optic disc", "mri: tumour"])
+    monkeypatch.setattr(
+        vit, "names_of_masks", lambda: ["cxr: pleural effusion", "cfp: optic disc", "mri: tumour"]
+    )
 
 
 def resumed(stop_at, module, train, recipe, folder, read_log, name: str, total: int):
@@ -161,7 +163,10 @@ def test_the_log_holds_means_since_the_last_line(tmp_path, read_log):
     log = RunLog(tmp_path / "made" / "x.jsonl")
     for step, loss in enumerate([1.0, 3.0, 5.0, 8.0], 1):
         log.add(step, 2, loss=loss)
-    assert [(line["step"], line["loss"]) for line in read_log(tmp_path / "made" / "x.jsonl")] == [(2, 2.0), (4, 6.5)]
+    assert [(line["step"], line["loss"]) for line in read_log(tmp_path / "made" / "x.jsonl")] == [
+        (2, 2.0),
+        (4, 6.5),
+    ]
 
 
 def test_a_state_that_cannot_be_written_leaves_the_last_good_one(tmp_path, monkeypatch):

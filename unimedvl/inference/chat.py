@@ -1,0 +1,61 @@
+"""A conversation of several turns and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from unimedvl.imaging import Image, ReadOptions
+from unimedvl.inference.context import Context
+from unimedvl.inference.job import Event, Source, as_pixels, as_tuple
+from unimedvl.inference.results import TextResult, split_thought
+from unimedvl.inference.text import Sampling, Spoken, speak
+from unimedvl.tasks import TASKS
+
+if TYPE_CHECKING:
+    from unimedvl.inference.unimedvl import UniMedVL
+
+
+class Chat:
+    """A conversation: every turn is taken into one context, which is appended to."""
+
+    def __init__(self, owner: UniMedVL, sampling: Sampling) -> None:
+        self.owner, self.sampling = owner, sampling
+        self.context = Context(owner.model)
+        self.inputs: list[Image] = []
+
+    def send(self, text: str, images: Source | Seq[Source] = (), read: ReadOptions = ReadOptions()) -> TextResult:
+        """Say something, with new images or without, and get the answer. Raises ImagingError."""
+        stream = self.stream(text, images, read)
+        while True:
+            event = next(stream)
+            if event.kind == "result":
+                return event.result
+
+    def stream(
+        self, text: str, images: Source | Seq[Source] = (), read: ReadOptions = ReadOptions()
+    ) -> Iterator[Event]:
+        """The same, with the text as it comes; the last event holds the result."""
+        new = [self.owner.read(x, read) for x in as_tuple(images)]
+        pixels = tuple(as_pixels(i) for i in new)
+        self.context.extend(TASKS["ask"].prompt(pixels, text, self.owner.prepare))
+        self.inputs += new
+        stream = speak([self.context], self.owner.tokenizer, self.sampling)
+        while True:
+            try:
+                piece = next(stream)
+            except StopIteration as end:
+                spoken: Spoken = end.value[0]
+                break
+            yield Event("text", text=piece.text)
+        thought, answer = split_thought(spoken.text)
+        settings = {"sampling": asdict(self.sampling)}
+        provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)
+        yield Event(
+            "result",
+            result=TextResult(
+                answer, thought, spoken.confidence, tuple(spoken.logprobs), spoken.finish, provenance
+            ),
+        )
