@@ -217,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     progress, out = Console(stderr=True), Console(width=None if sys.stdout.isatty() else 180)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own log would run into the progress
     load, threads = os.getloadavg()[0], torch.get_num_threads()
     if load > 0.5:
         progress.print(f"[yellow]the load average is {load:.1f}: other work makes these figures too low[/]")

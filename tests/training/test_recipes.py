@@ -37,7 +37,7 @@ def test_the_shipped_recipe_is_whole_and_trains_on_tasks_that_there_are():
         ("unified.drop.text=0", lambda r: r.unified.drop["text"] == 0),
         ("vit.bf16=false", lambda r: r.vit.bf16 is False),
         ("folder=/tmp/a=b", lambda r: r.folder == Path("/tmp/a=b")),
-        ("vae.phases.1.steps=9", lambda r: [p.steps for p in r.vae.phases][1] == 9),
+        ("vae.phases=[{steps: 9, crop: 32, batch: 1}]", lambda r: r.vae.phases[0].crop == 32),
     ],
 )
 def test_an_override_reaches_its_field(override, read):

@@ -123,7 +123,7 @@ def test_the_whole_model_learns_and_leaves_the_autoencoder_alone(
     average = train_unified(model, tiny.prepare, unified_recipe, tmp_path)
     log = read_log(tmp_path / "unified.jsonl")
     assert {"ce", "mse", "norm", "rate"} <= log[0].keys()
-    assert log[-1]["ce"] < 0.8 * log[0]["ce"] and log[-1]["mse"] < log[0]["mse"]
+    assert log[-1]["ce"] < 0.9 * log[0]["ce"] and log[-1]["mse"] < log[0]["mse"]
     assert all(line["tokens"] >= unified_recipe.tokens for line in log)
     after = model.state_dict()
     frozen = [n for n in before if torch.equal(before[n], after[n])]

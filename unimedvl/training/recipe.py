@@ -101,8 +101,6 @@ def load_recipe(file: Path, overrides: list[str] = ()) -> Recipe:
         raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{file}: a recipe is a mapping of fields to values, as in recipes/nano.yaml")
-    if not isinstance(values, dict):
-        raise RecipeError(f"{file}: a recipe is a mapping of names to values, not {type(values).__name__}")
     for override in overrides:
         _override(values, override)
     try:
@@ -126,20 +124,3 @@ def _override(values: dict, override: str) -> None:
         raise RecipeError(f"{key}: the value is not YAML: {value!r}") from error
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise RecipeError(f"{key}: the recipe has no such field") from error
-
-
-def _override(values: dict, override: str) -> None:
-    """Put ``a.b=value`` in its place."""
-    key, found, text = override.partition("=")
-    if not found:
-        raise RecipeError(f"{override!r} is no override; write key=value, as in vae.seed=1")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{key}: {text!r} is not YAML") from error
-    *path, last = key.split(".")
-    for name in path:
-        values = values.setdefault(name, {})
-        if not isinstance(values, dict):
-            raise RecipeError(f"{key}: {name} is a value and has no parts")
-    values[last] = value
