@@ -140,7 +140,6 @@ def results(
         told(one.name)
         yield runner.limit(one)
         told(many.name)
-        yield runner.limit(many)
         yield runner.against(one, many, "branches", BRANCHES_AT_MOST)
     for make in (passes.prefill_text, passes.prefill_image):
         p = make()

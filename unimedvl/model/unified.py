@@ -137,16 +137,27 @@ class UnifiedModel(nn.Module):
     # Initialisation --------------------------------------------------------------------------
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Random weights to train from: normal with 0.02, the flow's head zero, fixed tables filled."""
+        """Random weights to train from: what keeps unit variance, the flow's head zero, fixed tables filled.
+
+        Images enter the decoder with about the variance of their position tables; much less, and the
+        tables drown them for the first thousand steps.
+        """
         for name, module in self.named_modules():
-            if name.startswith("vae"):
+            if name.startswith("vae."):
                 continue  # PyTorch's own initialisation of convolutions serves
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02, generator=generator)
-                if getattr(module, "bias", None) is not None:
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
+                if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.5, generator=generator)
             if isinstance(module, GridPositions):
                 module.initialise()
+        depth = (2 * self.config.decoder.num_layers) ** -0.5
+        for name, weight in self.stack.named_parameters():
+            if "o_proj" in name or "down_proj" in name:  # what is added to the residual stream
+                weight.data *= depth
+        nn.init.normal_(self.language_model.lm_head.weight, std=0.02, generator=generator)
         if self.generation:
             nn.init.zeros_(self.llm2vae.weight)
 
