@@ -8,16 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from unimedvl.checkpoint import save_model
 from unimedvl.inference.unimedvl import UniMedVL
 from unimedvl.model.config import DecoderConfig, ModelConfig, SpecialTokens, VaeConfig, VitConfig
 from unimedvl.model.unified import UnifiedModel
-from unimedvl.phantoms.corpus import corpus
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
+
+# The same examples in every run; a slow machine is no failure.
+settings.register_profile("same-everywhere", derandomize=True, deadline=None)
+settings.load_profile("same-everywhere")
 
 SIZES = {"vit": [42, 42], "vae": [32, 32]}
 CARD = {"name": "tiny", "trained_on": "nothing; its weights are random", "sizes": SIZES}
+# Fixed, so that a new word in a simulated report does not change what the tiny model says.
+TEXTS = [
+    "Findings: There is a moderate right pleural effusion. The heart is enlarged. Impression: Right pleural effusion.",
+    "Findings: The lungs are clear. No pneumothorax is seen. Impression: Normal chest radiograph.",
+    "Is there an effusion? Which finding is present? What changed? Describe the findings in this image, please.",
+    "A large left frontal lobe tumour with surrounding oedema is shown on the axial T2 and FLAIR sequences.",
+    "Yes. No. It is on the left side. The optic disc is pale, and several haemorrhages are seen near the macula.",
+    "Stain this H&E image for HER2 at level 3+. Segment the vessels. Translate this T2 image to FLAIR.",
+    "Increase the resolution of this image 4x. Reconstruct this image. Show this image with a small nodule.",
+    "Chest X-ray with cardiomegaly and a mild left basal opacity, colour fundus photograph with drusen.",
+] * 5
 # A latent token is 4 px wide, the latent grid at most 8 tokens.
 GEOMETRY = ModelConfig(
     decoder=DecoderConfig(64, 32, 48, 2, 4, 2, rope_theta=1e4, max_position_embeddings=512),
@@ -66,7 +81,7 @@ def model() -> UnifiedModel:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    return train_tokenizer(corpus(300, 0), 400)
+    return train_tokenizer(TEXTS, 400)
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ def test_an_image_of_any_size_becomes_one_that_the_model_takes(tiny):
         for pixels in (seen.pixels, latent.pixels):
             assert pixels.dtype == torch.float32 and pixels.is_contiguous()
             assert -1 <= pixels.min() and pixels.max() <= 1
+        assert tuple(seen.pixels.shape[1:]) == tiny.prepare.vit(width, height)[::-1]
+        assert tuple(latent.pixels.shape[1:]) == tiny.prepare.vae(width, height)[::-1]
         assert latent.predict and not seen.droppable
         pack([[seen, latent]], tiny.model.config)  # every side is on its stride and within its table
 
@@ -45,6 +47,11 @@ def test_an_image_of_any_size_becomes_one_that_the_model_takes(tiny):
 def test_an_image_of_the_right_size_passes_untouched(tiny):
     image = torch.rand(3, 32, 32) * 2 - 1
     assert tiny.prepare.latent(image).pixels is image
+
+
+def test_a_wide_image_stays_wide(tiny):
+    pixels = tiny.prepare.seen(torch.rand(3, 20, 60) * 2 - 1).pixels
+    assert pixels.shape == (3, 14, 42)
 
 
 def test_a_constant_image_keeps_its_value(tiny):

@@ -76,6 +76,14 @@ def test_renormalising_never_raises_the_norm_above_that_without_it(seed, text, i
     assert (norm["out"] <= torch.maximum(norm["full"], smallest * norm["bare"]) * slack).all()
 
 
+@pytest.mark.parametrize("renorm", ["global", "channel", "text_channel"])
+def test_what_guidance_made_smaller_stays_small(renorm):
+    """Where guidance takes away from the norm, nothing is rescaled upwards."""
+    full = velocities(5)[0]
+    out = guided(full, 1.2 * full, None, Guidance(3.0, renorm=renorm))
+    torch.testing.assert_close(out, 0.6 * full)
+
+
 def test_the_bare_guidance_is_the_formula():
     full, without_text, without_image = velocities(3)
     text = without_text + 4 * (full - without_text)

@@ -103,7 +103,7 @@ def test_many_small_blocks_give_the_numbers_of_one_block(
     model = make_model(geometry).to(dtype)
     segments = [Text([1, 2, 3, 4]), Seen(make_image(28, 14, 1)), Text([5, 6, 7]), Text([8, 9])]
     one = taken_in(model, [[s] for s in segments])
-    monkeypatch.setattr(cache_module, "_FIRST_CAPACITY", 1)
+    monkeypatch.setattr(cache_module, "_HEADROOM", 1)
     small = model.new_cache()
     for segment in segments:
         small = small.branch()  # the next segment starts a block of its own

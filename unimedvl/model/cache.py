@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unimedvl.model.config import DecoderConfig
 
-# Tokens of the first block where nobody reserved more.
-_FIRST_CAPACITY = 512
+# Room beyond what is asked for, so that an answer after a long prompt still fits its block.
+_HEADROOM = 512
 
 
 @dataclass(eq=False)
@@ -65,7 +65,7 @@ class Cache:
             return
         if self._own is not None and self._own_length:
             self._shared.append((self._own, self._own_length))
-        capacity = max(tokens, _FIRST_CAPACITY if not self._shared else tokens + self.length // 2)
+        capacity = tokens + max(_HEADROOM, self.length // 2)
         shape = (self.config.num_layers, self.config.num_kv_heads, capacity, self.config.head_dim)
         self._own = Block(*(torch.empty(shape, device=self.device, dtype=self.dtype) for _ in range(2)))
         self._own_length = 0

@@ -43,18 +43,18 @@ class RMSNorm(nn.Module):
 def rotation(positions: Tensor, head_dim: int, theta: float) -> Rotation:
     """Cosines and sines of rotary positions (Su et al., arXiv 2104.09864).
 
-    positions [T] to two float32 tensors [T, 1, head_dim / 2].
+    positions [T] to two float32 tensors [T, 1, head_dim], laid out for `rotate`.
     """
     frequency = theta ** (-torch.arange(0, head_dim, 2, device=positions.device).float() / head_dim)
     angle = positions.float()[:, None, None] * frequency
-    return angle.cos(), angle.sin()
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn the pairs (i, i + dim / 2) of x [T, heads, dim], in float32."""
     cos, sin = rotation
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)
 
 
 class SelfAttention(nn.Module):

@@ -281,7 +281,8 @@ class UnifiedModel(nn.Module):
                 first_latent += n
             first_row += n
         at = [p for p, _ in positions for _ in range(2)] + [p for p, n in positions for _ in range(n)]
-        order = torch.tensor(order, device=self.device)
+        # Within one image all tokens see each other, so a single branch may stay as it is sorted.
+        order = torch.tensor(order, device=self.device) if total > 1 else None
         markers = torch.tensor([special.image_start, special.image_end] * total, device=self.device)
         return Canvas(
             spans=spans,
@@ -289,7 +290,7 @@ class UnifiedModel(nn.Module):
             markers=self.stack.embed_tokens(markers),
             grid=self.latent_pos_embed(torch.cat(ids).to(self.device)),
             rotations=self.stack.rotations(torch.tensor(at, device=self.device), 2 * total),
-            attention=CachedAttention(spans, order, torch.argsort(order)),
+            attention=CachedAttention(spans, order, None if order is None else torch.argsort(order)),
         )
 
     @torch.inference_mode()

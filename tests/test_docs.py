@@ -1,0 +1,90 @@
+"""Every command of the README and the guides runs as written; long ones with fewer samples."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from unimedvl.phantoms import simulate
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+# What is added to a command that would take minutes, so that it takes seconds.
+SHORTER = {
+    "benchmarks.nano": "--count 2 --steps 3",
+    "benchmarks.machine": "--quick --preset nano --repeats 1",
+    "unimedvl.demo": "--steps 2",
+}
+# Trained or measured elsewhere in the tests; here only what they point to must exist.
+ONLY_THERE = ("unimedvl models runs/nano/export",)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+
+
+def commands() -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            lines = (re.sub(r"\s+#.*", "", line).strip() for line in block.splitlines())
+            found += [(page.name, line) for line in lines if line]
+    return list(dict.fromkeys(found))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the pages speak of: real ones where a package ships them."""
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copy(get_testdata_file("CT_small.dcm", download=False), folder / "scan.dcm")
+    pictures = {"frontal.png": ("cxr", "frontal"), "cxr.png": ("cxr", "frontal"), "he.png": ("his", "he")}
+    for name, (modality, view) in (pictures | {"fundus.png": ("cfp", "fundus")}).items():
+        Image.fromarray(simulate(modality, 3).images[view]).save(folder / name)
+    t2 = simulate("mri", 3).images["t2"][..., 0].astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(t2[:, :, None], np.eye(4)), folder / "t2.nii.gz")
+    (folder / "demo").mkdir()
+    return folder
+
+
+def test_pages_have_commands() -> None:
+    assert len(commands()) >= 10
+
+
+@pytest.mark.parametrize(("page", "command"), commands(), ids=lambda x: re.sub(r"\W+", "-", x)[:60])
+def test_command_runs(page: str, command: str, workplace: Path) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return
+    if command in ONLY_THERE:
+        words = ["unimedvl", "models", str(ROOT / "unimedvl" / "weights" / "nano")]
+    if words[:2] == ["python", "-m"]:
+        words = [sys.executable, "-m", *words[2:], *shlex.split(SHORTER[words[2]])]
+    else:
+        assert words[0] == "unimedvl", f"{page} has a command of an unknown kind: {command}"
+        words = [sys.executable, "-m", "unimedvl", *words[1:]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        words, cwd=workplace, env=environment, input="/quit\n", capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_python_of_the_readme_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    (block,) = blocks(ROOT / "README.md", "python")
+    exec(compile(block, "README.md", "exec"), {})
+    for name in ("cxr.png", "her2.png", "flair.png"):
+        assert Path(name).is_file()
