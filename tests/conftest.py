@@ -51,8 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def random_model(config: ModelConfig, seed: int = 0, generation: bool = True) -> UnifiedModel:
     """A model whose every weight is random and large enough to matter, norms and biases too."""
     model = UnifiedModel(config, generation)
+    model.initialise()  # for the position tables; all else is drawn below
     generator = torch.Generator().manual_seed(seed)
-    model.initialise(generator)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if not name.endswith("pos_embed"):

@@ -287,3 +287,12 @@ def test_run_takes_what_the_methods_pass_on(tiny):
     ).parameters.keys()
     with pytest.raises(TypeError, match="step"):
         tiny.generate("x", step=3)
+
+
+def test_what_a_batch_cannot_do_is_said_in_one_line(tiny, picture):
+    with pytest.raises(ValueError, match="needs words, or the wish 'her2'"):
+        tiny.run([Request("stain", (picture,))])
+    with pytest.raises(ValueError, match="either all are planned first or none"):
+        tiny.run([Request("generate", (), "x", think=True), Request("generate", (), "x")])
+    with pytest.raises(ValueError, match="a stop text is empty"):
+        Sampling(stop=("",))

@@ -45,7 +45,7 @@ RANDOM = torch.Generator().manual_seed(0)
 def random_weights() -> UnifiedModel:
     """Every weight random and large enough to matter: nothing can be left out unnoticed."""
     model = UnifiedModel(CONFIG)
-    model.initialise(RANDOM)
+    model.initialise()  # for the position tables; all else is drawn below
     with torch.no_grad():
         for name, p in model.named_parameters():
             if not name.endswith("pos_embed"):

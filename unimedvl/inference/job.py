@@ -69,6 +69,8 @@ class Job:
         self.task = task(requests[0].task)
         if self.task.draws and not owner.model.generation:
             raise CheckpointError(f"{self.task.name} draws, and this model was loaded for understanding only")
+        if self.task.draws and len({r.think for r in requests}) > 1:
+            raise ValueError("in a batch of drawings either all are planned first or none; run them apart")
         self.read = [tuple(owner.read(x, r.read) for x in r.images) for r in requests]
         self.shapes = [self._shape(r, images) for r, images in zip(requests, self.read, strict=True)]
         base = sampling or Sampling()
@@ -91,7 +93,10 @@ class Job:
         return parts
 
     def words(self, request: Request) -> str:
-        words = request.text or self.task.request.format(**dict(request.wishes))
+        try:
+            words = request.text or self.task.request.format(**dict(request.wishes))
+        except KeyError as error:
+            raise ValueError(f"{self.task.name} needs words, or the wish {error.args[0]!r}") from None
         if not words:
             raise ValueError(f"{self.task.name} needs words: a question, a caption or an instruction")
         return f"{THINK_FIRST} {words}" if request.think else words

@@ -38,6 +38,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise ValueError(f"temperature is {self.temperature}; it must be 0 or more")
+        if "" in self.stop:
+            raise ValueError("a stop text is empty, which would end every answer at once; leave it out")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must be over 0 and at most 1")
         if self.top_k < 0 or self.max_tokens < 1 or self.repetition_penalty <= 0:
