@@ -14,6 +14,9 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements.lock)
 
+# Processes of a training: one a GPU, or one a core of a small machine.
+PROCESSES ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench nano-table train-nano clean
 
@@ -52,7 +55,7 @@ nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studie
 	$(BIN)/python -m benchmarks.nano
 
 train-nano: $(STAMP)  ## train the embedded model again, from nothing (hours)
-	$(BIN)/unimedvl train recipes/nano.yaml
+	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano.yaml
 
 clean:  ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ from unimedvl.phantoms.corpus import corpus
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
 from unimedvl.training.autoencoder import train_vae
 from unimedvl.training.recipe import Recipe
+from unimedvl.training.run import first_alone, join_processes, rank
 from unimedvl.training.unified import train_unified
 from unimedvl.training.vit import train_vit
 from unimedvl.transforms import Prepare
@@ -42,14 +43,15 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     Under torchrun the whole model is trained by all processes, and the rest by the first: on a CPU,
     two processes of one thread each make better use of two cores than one of two threads.
     """
+    join_processes()
     folder = recipe.folder
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = nano_tokenizer(folder / "tokenizer")
+    tokenizer = first_alone(lambda: nano_tokenizer(folder / "tokenizer"))
     config = preset(recipe.preset)
     logger.info("autoencoder")
-    vae = train_vae(config.vae, recipe.vae, folder)
+    vae = first_alone(lambda: train_vae(config.vae, recipe.vae, folder))
     logger.info("vit")
-    vit = train_vit(config.vit, recipe.vit, folder)
+    vit = first_alone(lambda: train_vit(config.vit, recipe.vit, folder))
     config = replace(config, vae=vae.config, special=tokenizer.special)
     model = UnifiedModel(config)
     model.initialise(torch.Generator().manual_seed(recipe.unified.seed))
@@ -58,11 +60,13 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     model.vit_model.load_state_dict(vit.state_dict())
     logger.info("whole model")
     average = train_unified(model, Prepare.for_model(config, tokenizer, SIZES), recipe.unified, folder)
+    export = export or folder / "export"
+    if rank() != 0:
+        return export
     logger.info("decoder of the autoencoder")
     decoder = train_vae(vae.config, recipe.decoder, folder, "decoder", start=vae)
     average.vae.load_state_dict(decoder.state_dict())
     average.vae.to(memory_format=torch.contiguous_format)
-    export = export or folder / "export"
     save_model(
         average, export, dtype=torch.bfloat16, shard_bytes=SHARD_BYTES, tokenizer=tokenizer,
         card={**CARD, "sizes": SIZES},

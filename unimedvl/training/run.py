@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# How long processes wait for the first one, which trains the smaller parts alone.
+PATIENCE = timedelta(hours=12)
 
 
 def cosine(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -59,6 +67,23 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", rank() % torch.cuda.device_count())
     return torch.device("cpu")
+
+
+def join_processes() -> None:
+    """Join the other processes where torchrun started several, and share the cores with them."""
+    if "RANK" not in os.environ or dist.is_initialized():
+        return
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+def first_alone(work: Callable[[], T]) -> T:
+    """Let the first process do some work that leaves its state on disk; the others then find it done."""
+    if rank() == 0:
+        done = work()
+    if dist.is_initialized():
+        dist.barrier()
+    return done if rank() == 0 else work()
 
 
 def rank() -> int:
