@@ -14,8 +14,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-# Processes of a training: one a GPU, or one a core of a small machine.
-PROCESSES ?= 2
+# Processes of a training: one a GPU, or two on a CPU.
+PROCESSES ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c . | sed 's/^0$$/2/')
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench nano-table train-nano clean
@@ -39,7 +39,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP)  ## see what the embedded model does, on simulated studies
+demo: $(STAMP)  ## run every task on real files and simulated studies, as one page
 	$(BIN)/python -m unimedvl.demo
 
 test: $(STAMP)  ## run the tests

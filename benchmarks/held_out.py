@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unimedvl.phantoms import SIMULATORS, Case, Study
-from unimedvl.phantoms.examples import FIRST_TRAINING_SEED
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.phantoms.vocabulary import MODALITIES, View
 
 

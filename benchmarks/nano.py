@@ -2,7 +2,7 @@
 
     python -m benchmarks.nano --json nano.json --sheets sheets
 
-Held out are all studies whose seed lies below `unimedvl.phantoms.examples.FIRST_TRAINING_SEED`; no part of
+Held out are all studies whose seed lies below `unimedvl.phantoms.study.FIRST_TRAINING_SEED`; no part of
 the model was trained on one. Intervals are Wilson's for shares and bootstrapped for the rest, 95 %.
 """
 

@@ -26,7 +26,8 @@ from unimedvl.phantoms.examples import TOO_FINE, UPSCALE_FACTOR, degrade, to_pix
 from unimedvl.phantoms.histology import dab_share, level_from_dab
 from unimedvl.phantoms.parser import parse_findings
 from unimedvl.phantoms.questions import Question, questions
-from unimedvl.phantoms.vocabulary import HER2_LEVELS, MODALITIES
+from unimedvl.phantoms.vocabulary import MODALITIES
+from unimedvl.tasks import HER2_LEVELS
 
 WHAT_MODALITY = "What modality is this?"
 SHORT, LONG = Sampling(max_tokens=32), Sampling(max_tokens=128)

@@ -44,7 +44,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages speak of: real ones where a package ships them."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copy(get_testdata_file("CT_small.dcm", download=False), folder / "scan.dcm")
@@ -62,7 +62,7 @@ def test_pages_have_commands() -> None:
 
 
 @pytest.mark.parametrize(("page", "command"), commands(), ids=lambda x: re.sub(r"\W+", "-", x)[:60])
-def test_command_runs(page: str, command: str, workplace: Path) -> None:
+def test_command_runs(page: str, command: str, folder_of_files: Path) -> None:
     words = shlex.split(command)
     if words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
@@ -77,13 +77,13 @@ def test_command_runs(page: str, command: str, workplace: Path) -> None:
         words = [sys.executable, "-m", "unimedvl", *words[1:]]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        words, cwd=workplace, env=environment, input="/quit\n", capture_output=True, text=True, timeout=110
+        words, cwd=folder_of_files, env=environment, input="/quit\n", capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_python_of_the_readme_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
+def test_python_of_the_readme_runs(folder_of_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder_of_files)
     (block,) = blocks(ROOT / "README.md", "python")
     exec(compile(block, "README.md", "exec"), {})
     for name in ("cxr.png", "her2.png", "flair.png"):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unimedvl.model.config import ModelConfig
+from unimedvl.model.flow import shift_time
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class PackedBatch:
     """Several sequences as flat tensors, sorted by kind of token: ids, then ViT patches, then latents.
 
     The first two kinds pass the understanding weights and the last the generation weights, so one
-    split serves every layer. T is the number of tokens, B of sequences, L of the longest sequence.
+    split serves every layer. T is the number of tokens.
 
     ids [Tt]; patches [Tv, 3 p p]; patch_position_ids [Tv]; patch_lengths (per image)
     images: the latents' sources, pixels or latents (images_encoded says which), each once;
@@ -203,9 +204,7 @@ class _Packer:
         logit = latent.timestep_logit
         if logit is None:  # logit-normal times (Esser et al., arXiv 2403.03206)
             logit = torch.randn((), generator=self.generator).item()
-        t = torch.tensor(logit).sigmoid()
-        shift = self.config.timestep_shift
-        return (shift * t / (1 + (shift - 1) * t)).item()
+        return shift_time(torch.tensor(logit).sigmoid(), self.config.timestep_shift).item()
 
     def finish(self, count: int) -> PackedBatch:
         kind = torch.tensor(self.kind)

@@ -34,6 +34,10 @@ MODALITIES = {
     "dermoscopy": "dermoscopy",
 }
 
+UPSCALE_FACTOR = 4
+# Grades of HER2 immunohistochemistry (ASCO/CAP guideline, 2018).
+HER2_LEVELS = ("0", "1+", "2+", "3+")
+
 # seen: the inputs through the ViT. both: each input as a clean latent, then through the ViT.
 # request: the user's words. answer: the model's words. target: the image that is drawn.
 Part = Literal["seen", "both", "request", "answer", "target"]
@@ -72,6 +76,8 @@ class Task:
     """A template that lays out a sequence.
 
     inputs: how many images at least. drop: what may be left out in training, for guidance.
+    planned: the answer is a plan, made only where it is asked for. enlarges: sides of the drawing,
+        as a multiple of the input's.
     request: the words where the user gives none; fields in braces are the task's wishes.
     """
 
@@ -81,6 +87,8 @@ class Task:
     inputs: int
     request: str = ""
     drop: tuple[Part, ...] = ()
+    planned: bool = False
+    enlarges: int = 1
     drawing: Drawing = TEXT_TO_IMAGE
 
     @property
@@ -137,7 +145,7 @@ REPORT = Task(
     "report", "write findings and impression", ("seen", "request", "answer"), 1, "Write a report.", drop=("seen",)
 )
 GENERATE = Task(
-    "generate", "draw an image from a description", ("request", "answer", "target"), 0, drop=("request",)
+    "generate", "draw an image from a description", ("request", "answer", "target"), 0, drop=("request",), planned=True
 )
 STAIN = Task(
     "stain",
@@ -153,6 +161,7 @@ UPSCALE = Task(
     ("both", "request", "answer", "target"),
     1,
     "Increase the resolution of this image {factor}x.",
+    enlarges=UPSCALE_FACTOR,
     drawing=EDITING,
 )
 SEGMENT = Task(

@@ -1,6 +1,6 @@
 """From text and images to segments: what the tokenizer and the two image encoders want to be given.
 
-Training, inference and evaluation prepare their input here and nowhere else.
+Training, inference and benchmarks prepare their input here and nowhere else.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import Study
-from unimedvl.phantoms.vocabulary import HER2_LEVELS, MODALITIES
+from unimedvl.phantoms.vocabulary import MODALITIES
+from unimedvl.tasks import HER2_LEVELS
 
 
 class Oracle:

@@ -30,8 +30,8 @@ from unimedvl.imaging.output import SYNTHETIC
 from unimedvl.model.config import DecoderConfig, SpecialTokens, VaeConfig, VitConfig, preset
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms.corpus import corpus
-from unimedvl.phantoms.examples import FIRST_TRAINING_SEED
 from unimedvl.phantoms.reports import report
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.tasks import TASKS
 from unimedvl.tokenizer import train_tokenizer
 

@@ -218,7 +218,7 @@ def test_a_call_can_be_cancelled_between_steps(tiny, picture):
     [
         (lambda m, x: m.report([]), "report needs 1 image, got 0"),
         (lambda m, x: m.ask(x, ""), "ask needs words"),
-        (lambda m, x: m.stain(x, her2="4+"), r"her2 is '4\+'; it must be 0, 1\+, 2\+ or 3\+"),
+        (lambda m, x: m.stain(x, her2="4+"), r"her2 is '4\+'; it must be one of 0, 1\+, 2\+, 3\+"),
         (lambda m, x: m.generate("x", modality="xray"), "modality is 'xray'; it must be one of cfp, cxr"),
         (lambda m, x: m.generate("x", size=(30, 32)), "30 x 32 can't be drawn; sides must be multiples of 4"),
         (lambda m, x: m.run([Request("draw", (x,))]), "no task called 'draw'; there are ask, report"),

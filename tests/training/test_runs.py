@@ -21,7 +21,7 @@ VIT = VitConfig(24, 40, 3, 2, patch_size=14, max_patches_per_side=4)
 
 
 class Stopped(Exception):
-    """Stands for the end of a session in the middle of a run."""
+    """Stands for a run that is cut off in the middle."""
 
 
 @pytest.fixture

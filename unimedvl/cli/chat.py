@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument
 
-from unimedvl.cli.command import Failure, command
+from unimedvl.cli.command import command
 from unimedvl.cli.options import ModelOptions, OutputOptions, ReadingOptions, SamplingOptions
 from unimedvl.cli.terminal import Terminal
 
@@ -94,7 +94,7 @@ class Conversation:
         elif name == "help":
             self.terminal.note(HELP)
         elif name != "quit":
-            raise Failure(f"/{name}: no such command; there are {HELP.partition(';')[0]}")
+            raise ValueError(f"/{name}: no such command; there are {HELP.partition(';')[0]}")
         return name != "quit"
 
     def say(self, text: str) -> None:

@@ -32,11 +32,14 @@ def train(
     terminal = Terminal(output)
     from unimedvl.training.nano import train_nano
     from unimedvl.training.recipe import load_recipe
+    from unimedvl.training.run import rank
 
     settings = load_recipe(recipe, overrides or [])
-    if not output.quiet:
+    if not output.quiet and rank() == 0:
         _log_progress(terminal)
     folder = train_nano(settings, export)
+    if rank() != 0:
+        return  # the first process tells
     if output.json:
         terminal.document({"checkpoint": str(folder), "recipe": settings.model_dump(mode="json")})
     else:

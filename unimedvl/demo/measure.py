@@ -1,4 +1,4 @@
-"""How right a result is. Small measures on single pictures; the scoreboard is `unimedvl.evaluation`'s."""
+"""How right a result is. Small measures on single pictures and answers."""
 
 from __future__ import annotations
 

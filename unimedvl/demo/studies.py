@@ -20,11 +20,12 @@ from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS, Study
 from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.edits import edit_reply, edit_request
-from unimedvl.phantoms.examples import FIRST_TRAINING_SEED, MAKERS, UPSCALE_FACTOR, degrade, to_pixels
+from unimedvl.phantoms.examples import MAKERS, UPSCALE_FACTOR, degrade, to_pixels
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
-from unimedvl.phantoms.vocabulary import HER2_LEVELS, MODALITIES, view_of
-from unimedvl.tasks import THINK_FIRST
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
+from unimedvl.phantoms.vocabulary import MODALITIES, view_of
+from unimedvl.tasks import HER2_LEVELS, THINK_FIRST
 
 SECTION = "simulated"
 SIZE = 128

@@ -74,7 +74,7 @@ class Job:
         self.read = [tuple(owner.read(x, r.read) for x in r.images) for r in requests]
         self.shapes = [self._shape(r, images) for r, images in zip(requests, self.read, strict=True)]
         base = sampling or Sampling()
-        self.samplings = [replace(base, seed=r.seed) if sampling is None else base for r in requests]
+        self.samplings = [replace(base, seed=r.seed) if base.seed is None else base for r in requests]
         self.spoken: list[Spoken] | None = None
         self.drawn: list[Tensor] | None = None
         prompts = []
@@ -88,7 +88,7 @@ class Job:
     def parts(self) -> tuple[str, ...]:
         """What is produced, in order; a plan only where one was asked for."""
         parts = self.task.predicted
-        if self.task.name == "generate" and not self.requests[0].think:
+        if self.task.planned and not self.requests[0].think:
             return tuple(p for p in parts if p != "answer")
         return parts
 
@@ -137,7 +137,8 @@ class Job:
         if request.size is not None:
             width, height = request.size
         elif images:
-            width, height = rule(images[0].width, images[0].height)
+            width, height = (side * self.task.enlarges for side in (images[0].width, images[0].height))
+            width, height = rule(width, height)
         else:
             width = height = min(rule.max_size, 512)
         return grid_for(self.owner.model, width, height)

@@ -23,7 +23,8 @@ class Sampling:
 
     temperature: 0 takes the likeliest. top_k: only the k likeliest (0: all). top_p: only the
         likeliest that together have this probability. repetition_penalty: over 1 makes tokens of
-        the answer so far less likely (CTRL, arXiv 1909.05858). seed: the same gives the same.
+        the answer so far less likely (CTRL, arXiv 1909.05858). seed: the same gives the same; the
+        request's own where None.
     stop: texts that end the answer and are not part of it. max_tokens: at most so many.
     """
 
@@ -31,7 +32,7 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-    seed: int = 0
+    seed: int | None = None
     stop: tuple[str, ...] = ()
     max_tokens: int = 256
 
@@ -76,7 +77,7 @@ class _Row:
         self.context, self.sampling = context, sampling
         self.spoken = Spoken()
         self.decoder: StreamDecoder = tokenizer.stream()
-        self.generator = torch.Generator().manual_seed(sampling.seed)
+        self.generator = torch.Generator().manual_seed(sampling.seed or 0)
         self.held = ""
         self.done = False
         self.chosen: int | None = None  # the last token, which the context has not taken in
@@ -98,6 +99,10 @@ class _Row:
         ready, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
         self.spoken.text += ready
         return ready
+
+    def cancel(self) -> None:
+        """End where it stands; what was held back is part of the text."""
+        self._end("cancelled", self.held + self.decoder.flush())
 
     def _end(self, finish: Finish, text: str) -> str:
         self.done, self.held, self.spoken.finish = True, "", finish
@@ -130,21 +135,23 @@ def speak(
         row.context.cache.reserve(min(row.sampling.max_tokens, 1024) + 2)
     active = list(range(len(rows)))
     ids = torch.full((len(rows),), special.text_open, device=model.device)
-    while active and not cancelled():
-        logits = model.logits([rows[i].context.cache for i in active], ids)
-        tokens, logprobs = choose(logits, [rows[i] for i in active])
-        # One transfer per step for the whole batch: whoever streams needs the tokens now.
-        for i, token, logprob in zip(list(active), tokens.tolist(), logprobs.tolist(), strict=True):
-            text = rows[i].push(token, logprob, special.text_close)
-            if text:
-                yield Piece(i, text)
-        keep = [n for n, i in enumerate(active) if not rows[i].done]
-        ids = tokens if len(keep) == len(active) else tokens[keep]
-        active = [active[n] for n in keep]
-    for i in active:
-        rows[i]._end("cancelled", "")
-    for row in rows:
-        _finish(row, special.text_close)
+    try:
+        while active and not cancelled():
+            logits = model.logits([rows[i].context.cache for i in active], ids)
+            tokens, logprobs = choose(logits, [rows[i] for i in active])
+            # One transfer per step for the whole batch: whoever streams needs the tokens now.
+            for i, token, logprob in zip(list(active), tokens.tolist(), logprobs.tolist(), strict=True):
+                text = rows[i].push(token, logprob, special.text_close)
+                if text:
+                    yield Piece(i, text)
+            keep = [n for n, i in enumerate(active) if not rows[i].done]
+            ids = tokens if len(keep) == len(active) else tokens[keep]
+            active = [active[n] for n in keep]
+    finally:  # also where nobody listens any more: the context must stay one that can go on
+        for i in active:
+            rows[i].cancel()
+        for row in rows:
+            _finish(row, special.text_close)
     return [row.spoken for row in rows]
 
 

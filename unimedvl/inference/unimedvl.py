@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import replace
@@ -18,7 +19,7 @@ from unimedvl.inference.results import ImageResult, TextResult, versions
 from unimedvl.inference.text import Sampling, speak_all
 from unimedvl.model.flow import Guidance
 from unimedvl.model.unified import UnifiedModel
-from unimedvl.tasks import MODALITIES, Drawing, Task, task
+from unimedvl.tasks import HER2_LEVELS, MODALITIES, UPSCALE_FACTOR, Drawing, Task, task
 from unimedvl.tokenizer import Tokenizer
 from unimedvl.transforms import Prepare
 
@@ -90,13 +91,13 @@ class UniMedVL:
 
     def stain(self, image: Source, her2: str = "3+", **options) -> ImageResult:
         """HER2 immunohistochemistry of an H&E image, at level 0, 1+, 2+ or 3+."""
-        if her2 not in ("0", "1+", "2+", "3+"):
-            raise ValueError(f"her2 is {her2!r}; it must be 0, 1+, 2+ or 3+")
+        if her2 not in HER2_LEVELS:
+            raise ValueError(f"her2 is {her2!r}; it must be one of {', '.join(HER2_LEVELS)}")
         return self._one(Request("stain", as_tuple(image), wishes=(("her2", her2),)), options)
 
     def upscale(self, image: Source, **options) -> ImageResult:
-        """Four times the resolution, as far as the model's largest image allows."""
-        return self._one(Request("upscale", as_tuple(image), wishes=(("factor", "4"),)), options)
+        """Four times the resolution, as far as the largest image that the model draws."""
+        return self._one(Request("upscale", as_tuple(image), wishes=(("factor", str(UPSCALE_FACTOR)),)), options)
 
     def translate(self, image: Source, to: str, source: str | None = None, **options) -> ImageResult:
         """The same anatomy in another sequence or modality, such as t2 to flair, or mr to ct."""
@@ -153,7 +154,7 @@ class UniMedVL:
     def stream(self, name: str, images: Source | Seq[Source] = (), text: str = "", **options) -> Iterator[Event]:
         """Run one request and yield events: text as it is spoken, steps as they are drawn, the result.
 
-        options: those of `run` but `on_step`, and those of `Request`. Close the iterator to stop.
+        options: those of `run` but `on_step` and `cancelled`, and those of `Request`. Close the iterator to stop.
         """
         run = {k: options.pop(k, None) for k in ("sampling", "steps", "guidance")}
         options["wishes"] = tuple(dict(options.get("wishes", ())).items())
@@ -179,7 +180,9 @@ class UniMedVL:
         if modality not in MODALITIES:
             raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}")
         words = MODALITIES[modality]
-        return caption if words.lower() in caption.lower() else f"{words[0].upper()}{words[1:]} with {caption}"
+        # As whole words: the "ct" of "fracture" names no modality.
+        named = re.search(rf"\b{re.escape(words)}\b", caption, re.IGNORECASE)
+        return caption if named else f"{words[0].upper()}{words[1:]} with {caption}"
 
     def read(self, source: Source, options: ReadOptions = ReadOptions()) -> Image:
         """Read an image file or take an image as it is. Raises ImagingError."""
@@ -207,12 +210,12 @@ class UniMedVL:
         fields = {k: options.pop(k) for k in ("size", "seed", "read") if k in options}
         return self.run([replace(request, **fields)], **options)[0]
 
-    def drawing_for(self, job: Task, steps: int | None = None, guidance: Guidance | None = None) -> Drawing:
+    def drawing_for(self, what: Task, steps: int | None = None, guidance: Guidance | None = None) -> Drawing:
         """The task's drawing, with what the checkpoint's card says, with what the caller says."""
-        own = dict(self.card.get("drawing", {}).get(job.name, {}))
+        own = dict(self.card.get("drawing", {}).get(what.name, {}))
         if "guidance" in own:
             own["guidance"] = Guidance(**{k: _frozen(v) for k, v in own["guidance"].items()})
-        drawing = replace(job.drawing, **own)
+        drawing = replace(what.drawing, **own)
         if steps is not None:
             drawing = replace(drawing, steps=steps)
         return drawing if guidance is None else replace(drawing, guidance=guidance)

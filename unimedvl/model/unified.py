@@ -90,7 +90,8 @@ class Canvas:
     """What stays the same over all steps of a drawing.
 
     spans: one per branch; branches of an image stand together. rows: their latent tokens, as
-    rows of the images' stacked latents. markers [2 * branches, hidden]; positions [rows, hidden].
+    rows of the images' stacked latents. markers [2 * branches, hidden]; grid [rows, hidden], the
+    position table's.
     """
 
     spans: list[Span]
@@ -262,6 +263,7 @@ class UnifiedModel(nn.Module):
             cache.commit(1, 1)
         return self.language_model.lm_head(und)
 
+    @torch.inference_mode()
     def canvas(self, branches: Seq[Seq[Cache]], shapes: Seq[tuple[int, int]]) -> Canvas:
         """Prepare a drawing. branches: per image the contexts to draw it under; shapes in tokens."""
         special = self.config.special

@@ -16,7 +16,7 @@ from unimedvl.phantoms.captions import caption, plan
 from unimedvl.phantoms.edits import edit_reply, edit_request
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
-from unimedvl.phantoms.study import Case, Finding, Study
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED, Case, Finding, Study
 from unimedvl.phantoms.vocabulary import DEGREE, MODALITIES, Modality, Rng, modality_of, pick, pick_many
 
 # What a finding may have become: it cannot be better and severe, nor worse and mild.
@@ -81,7 +81,7 @@ def imagine(modality: Modality, rng: Rng, simulator: ModuleType | None = None) -
 
     simulator: draws the findings instead, as it would for an image.
     """
-    seed = int(rng.random() * 2**31)
+    seed = FIRST_TRAINING_SEED + int(rng.random() * 10**9)
     if simulator is not None:
         case = simulator.sample(seed)
     else:

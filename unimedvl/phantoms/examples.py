@@ -19,13 +19,10 @@ from unimedvl.phantoms.captions import caption, plan
 from unimedvl.phantoms.edits import edit_reply, edit_request
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
-from unimedvl.phantoms.study import Case
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED, Case
 from unimedvl.phantoms.vocabulary import MODALITIES
-from unimedvl.tasks import REPORT, THINK_FIRST, Example
+from unimedvl.tasks import REPORT, THINK_FIRST, UPSCALE_FACTOR, Example
 
-# Seeds below this are held out: nothing is ever trained on them.
-FIRST_TRAINING_SEED = 1_000_000
-UPSCALE_FACTOR = 4
 # What these ask for can't be told at 128 px; the small model is not asked to guess.
 TOO_FINE = ("count", "size")
 # Share of questions and captions that are thought through first.

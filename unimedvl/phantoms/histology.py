@@ -18,12 +18,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.tasks import HER2_LEVELS
 
 MODALITY = "his"
 VIEWS = ("he", "ihc")
 FINDINGS = ("invasive carcinoma", "ductal carcinoma in situ", "inflammation", "necrosis")
 SIDED: frozenset[str] = frozenset()
-HER2_LEVELS = ("0", "1+", "2+", "3+")
 
 FIELD = 128.0  # um, square
 NATIVE = 128  # smaller images are rendered finer and averaged, against aliasing

@@ -9,7 +9,6 @@ from typing import Literal
 from unimedvl.phantoms.study import Finding, Study
 from unimedvl.phantoms.vocabulary import (
     DEGREE,
-    HER2_LEVELS,
     MODALITIES,
     Modality,
     Rng,
@@ -25,6 +24,7 @@ from unimedvl.phantoms.vocabulary import (
     place,
     view_of,
 )
+from unimedvl.tasks import HER2_LEVELS
 
 Kind = Literal["closed", "choice", "open"]
 LETTERS = "ABCD"

@@ -13,6 +13,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+# Seeds below this are held out: nothing is ever trained on them.
+FIRST_TRAINING_SEED = 1_000_000
+
 Side = Literal["left", "right"]
 Severity = Literal["mild", "moderate", "severe"]
 

@@ -239,7 +239,6 @@ CFP = Modality(
 )
 
 MODALITIES: dict[str, Modality] = {m.code: m for m in (CXR, MRI, HIS, CFP)}
-HER2_LEVELS = ("0", "1+", "2+", "3+")
 
 
 def modality_of(study: Study) -> Modality:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.examples import FIRST_TRAINING_SEED, to_pixels
+from unimedvl.phantoms.examples import to_pixels
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 
 
 class ImageStream(IterableDataset):
@@ -24,8 +25,9 @@ class ImageStream(IterableDataset):
         self.batch, self.crop, self.size, self.seed, self.reservoir = batch, crop, size, seed, reservoir
 
     def __iter__(self) -> Iterator[Tensor]:
-        torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
+        if worker:
+            torch.set_num_threads(1)
         stream = (self.seed, worker.id if worker else 0)
         rng = np.random.default_rng(stream)
         images: list[np.ndarray] = []

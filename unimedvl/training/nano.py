@@ -18,7 +18,7 @@ from unimedvl.phantoms.corpus import corpus
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
 from unimedvl.training.autoencoder import train_vae
 from unimedvl.training.recipe import Recipe
-from unimedvl.training.run import first_alone, join_processes, rank
+from unimedvl.training.run import first_alone, join_processes, leave_processes, rank
 from unimedvl.training.unified import train_unified
 from unimedvl.training.vit import train_vit
 from unimedvl.transforms import Prepare
@@ -46,8 +46,8 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     join_processes()
     folder = recipe.folder
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = first_alone(lambda: nano_tokenizer(folder / "tokenizer"))
     config = preset(recipe.preset)
+    tokenizer = first_alone(lambda: nano_tokenizer(folder / "tokenizer", config.decoder.vocab_size))
     logger.info("autoencoder")
     vae = first_alone(lambda: train_vae(config.vae, recipe.vae, folder))
     logger.info("vit")
@@ -61,6 +61,7 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     logger.info("whole model")
     average = train_unified(model, Prepare.for_model(config, tokenizer, SIZES), recipe.unified, folder)
     export = export or folder / "export"
+    leave_processes()
     if rank() != 0:
         return export
     logger.info("decoder of the autoencoder")
@@ -74,11 +75,10 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     return export
 
 
-def nano_tokenizer(folder: Path) -> Tokenizer:
+def nano_tokenizer(folder: Path, vocabulary: int) -> Tokenizer:
     """The tokenizer of the run, trained on the phantoms' language the first time."""
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder)
-    preset_size = preset("nano").decoder.vocab_size
-    tokenizer = train_tokenizer(corpus(TEXTS, 0), preset_size)
+    tokenizer = train_tokenizer(corpus(TEXTS, 0), vocabulary)
     tokenizer.save(folder)
     return tokenizer

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from unimedvl.model.config import preset
+from unimedvl.phantoms.examples import MAKERS
 
 
 class RecipeError(ValueError):
@@ -21,7 +25,7 @@ class VaePhase(_Strict):
     """Steps on square crops of one size."""
 
     steps: int = Field(gt=0)
-    crop: int = Field(gt=0, multiple_of=16)
+    crop: int = Field(gt=0, le=128, multiple_of=16)
     batch: int = Field(gt=0)
 
 
@@ -76,6 +80,17 @@ class UnifiedRecipe(_Strict):
     save_every: int = 200
 
 
+    @field_validator("mixture")
+    @classmethod
+    def _tasks_and_weights(cls, mixture: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(mixture) - set(MAKERS))
+        if unknown:
+            raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
+        if min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0:
+            raise ValueError("weights must be 0 or more, and one of them over 0")
+        return mixture
+
+
 class Recipe(_Strict):
     """One run: the autoencoder and the ViT first, then the whole model."""
 
@@ -86,8 +101,14 @@ class Recipe(_Strict):
     unified: UnifiedRecipe
     decoder: VaeRecipe
 
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        preset(name)
+        return name
 
-def load_recipe(file: Path, overrides: list[str] = ()) -> Recipe:
+
+def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe; overrides are ``a.b=value`` with the value in YAML.
 
     Raises:

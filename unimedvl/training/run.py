@@ -86,9 +86,16 @@ def first_alone(work: Callable[[], T]) -> T:
     return done if rank() == 0 else work()
 
 
+def leave_processes() -> None:
+    """Let the others go: what follows is the first process's work alone."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def rank() -> int:
     """Which of the processes of this run we are; 0 where there is one."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return int(os.environ.get("RANK", 0))
 
 
 def average_gradients(model: nn.Module) -> None:

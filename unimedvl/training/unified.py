@@ -38,8 +38,9 @@ class TaskStream(IterableDataset):
         self.recipe, self.config, self.prepare, self.start = recipe, config, prepare, start
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
+        if worker:
+            torch.set_num_threads(1)
         seed = (self.recipe.seed, self.start, rank(), worker.id if worker else 0)
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -20,7 +20,7 @@ from unimedvl.imaging.resize import resize
 from unimedvl.model.config import VitConfig
 from unimedvl.model.vit import Vit
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.examples import FIRST_TRAINING_SEED
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.sequence import grid_position_ids, patchify
 from unimedvl.training.recipe import VitRecipe
 from unimedvl.training.run import RunLog, cosine, device, save_state
@@ -49,8 +49,9 @@ class SeeingStream(IterableDataset):
         self.views = {name: i for i, name in enumerate(names_of_views())}
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
+        if worker:
+            torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, worker.id if worker else 0))
         while True:
             samples: list[tuple[Tensor, ...]] = []
