@@ -23,8 +23,6 @@ NEEDED = {
     "nibabel": "NIfTI",
     "tokenizers": "text",
     "huggingface-hub": "checkpoints from the hub",
-    "pydantic": "recipes",
-    "pyyaml": "recipes",
     "typer": "the command line",
     "rich": "the command line",
 }
@@ -33,6 +31,8 @@ OPTIONAL = {
     "pyjpegls": ("JPEG-LS inside DICOM", "pip install pyjpegls"),
     "pylibjpeg-libjpeg": ("JPEG lossless and 12-bit JPEG inside DICOM", "pip install 'unimedvl[jpeg-lossless]'"),
     "scipy": ("simulated studies, training", "pip install 'unimedvl[phantoms]'"),
+    "pydantic": ("training recipes", "pip install 'unimedvl[train]'"),
+    "pyyaml": ("training recipes", "pip install 'unimedvl[train]'"),
     "scikit-image": ("the demo, benchmarks", "pip install 'unimedvl[demo]'"),
     "safetensors": ("the demo, benchmarks", "pip install 'unimedvl[demo]'"),
 }

@@ -31,7 +31,9 @@ from unimedvl.inference.results import versions
 def main(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("demo/index.html"),
     model: Annotated[str | None, typer.Option(help="A folder or hub id; nano if left out.")] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Points of the time grid of each drawing.")] = 25,
+    steps: Annotated[
+        int | None, typer.Option(min=2, help="Points of the time grid of each drawing; the model's own if left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Run every task on simulated studies and on real files, and write one HTML page."""
@@ -77,7 +79,7 @@ def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
         ("Weights", f"sha256 {model.weights}"),
         ("Trained on", card.get("trained_on", "not stated")),
         ("Use", card.get("use", "not stated; not for clinical use")),
-        ("Drawings", f"{bench.steps} points of time each"),
+        ("Drawings", f"{bench.steps or 'as many as the model asks for'} points of time each"),
         ("Machine", machine(model.model.device)),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
         ("Made", f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC"),
