@@ -110,6 +110,9 @@ class SamplingOptions:
         float, Option(help="Only the likeliest tokens that together have this probability.", rich_help_panel="Text")
     ] = 1.0
     top_k: Annotated[int, Option(help="Only the k likeliest tokens; 0 for all.", rich_help_panel="Text")] = 0
+    repetition_penalty: Annotated[
+        float, Option(help="Over 1 makes what was already said less likely.", rich_help_panel="Text")
+    ] = 1.0
     max_tokens: Annotated[int, Option(help="At most so many.", rich_help_panel="Text")] = 256
     stop: Annotated[
         list[str], Option(help="Text that ends the answer; may be given again.", rich_help_panel="Text")
@@ -123,8 +126,9 @@ class SamplingOptions:
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
             seed=seed,
-            stop=tuple(s for s in self.stop if s),
+            stop=tuple(self.stop),
             max_tokens=self.max_tokens,
         )
 
