@@ -11,7 +11,6 @@ WIDTH, HEIGHT, MARGIN = 300, 180, 36
 # File of the run's log, value in it, and what it is called.
 CURVES = (
     ("vae.jsonl", "psnr", "autoencoder, PSNR of crops (dB)"),
-    ("decoder.jsonl", "psnr", "its decoder alone, PSNR of crops (dB)"),
     ("vit.jsonl", "all_right", "ViT, images with every presence right"),
     ("unified.jsonl", "ce", "whole model, next-token loss (log)"),
     ("unified.jsonl", "mse", "whole model, flow loss (log)"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unimedvl.model.config import VaeConfig, VitConfig
+from unimedvl.model.vae import Autoencoder
 from unimedvl.training import autoencoder, unified, vit
 from unimedvl.training.autoencoder import train_vae
 from unimedvl.training.run import RunLog, cosine, save_state
@@ -43,7 +44,7 @@ def stop_at(monkeypatch):
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch):
     """Looking for every mask that there is renders hundreds of studies; a few images measure a deviation."""
-    monkeypatch.setattr(autoencoder, "normalise", partial(autoencoder.normalise, images=8))
+    monkeypatch.setattr(autoencoder, "normalise", partial(autoencoder.normalise, batches=1))
     monkeypatch.setattr(
         vit, "names_of_masks", lambda: ["cxr: pleural effusion", "cfp: optic disc", "mri: tumour"]
     )
@@ -80,6 +81,22 @@ def test_the_autoencoder_learns_and_its_latents_have_unit_variance(vae_recipe, t
     with torch.no_grad():
         latents = vae.encode(batch)
     assert abs(latents.mean()) < 0.3 and 0.6 < latents.std() < 1.6
+
+
+def test_turning_the_latents_leaves_every_picture_as_it_was_and_evens_their_channels_out():
+    torch.manual_seed(0)
+    vae = Autoencoder(VAE)
+    with torch.no_grad():  # nearly all variance on one channel, as an autoencoder trained alone has it
+        vae.encoder.conv_out.weight[0] *= 20
+        images = next(iter(autoencoder.ImageStream(8, 128, seed=2)))
+        before, spread = vae.decode(vae.encode(images)), vae.encode(images).std((0, 2, 3))
+        autoencoder.normalise(vae, 2)
+        after, latents = vae.decode(vae.encode(images)), vae.encode(images)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+    deviations = latents.std((0, 2, 3))
+    assert deviations.max() / deviations.min() < (spread.max() / spread.min()).sqrt() * 1.5
+    mixed = torch.corrcoef(latents.movedim(1, 0).flatten(1)) - torch.eye(VAE.z_channels)
+    assert mixed.abs().max() < 0.25  # axes of other images, so nearly uncorrelated
 
 
 def test_the_autoencoder_goes_on_where_it_stopped(vae_recipe, tmp_path, stop_at, read_log):

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unimedvl.model.cache import Cache
+from unimedvl.model.products import attend_batch, attend_products, by_products
 from unimedvl.sequence import PackedBatch
 
 
@@ -40,20 +41,31 @@ class PackedAttention:
         self.order, self.inverse = batch.order, torch.argsort(batch.order)
         self.lengths = batch.lengths
         self.masks = batch.masks()
+        self._biases: list[Tensor] | None = None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [T, heads, dim], k and v [T, kv_heads, dim] to [T, heads * dim]."""
-        gqa = q.shape[1] != k.shape[1]
+        gqa, products = q.shape[1] != k.shape[1], by_products(q)
         q, k, v = (
-            _Rearrange.apply(x, self.order, self.inverse).transpose(0, 1).split(self.lengths, 1)
+            _Rearrange.apply(x, self.order, self.inverse).transpose(0, 1).unsqueeze(0).split(self.lengths, 2)
             for x in (q, k, v)
         )
-        out = [
-            F.scaled_dot_product_attention(*(x.unsqueeze(0) for x in qkv), mask, enable_gqa=gqa)
-            for *qkv, mask in zip(q, k, v, self.masks, strict=True)
-        ]
+        if products:
+            out = [attend_batch(*part) for part in zip(q, k, v, self._hidden(), strict=True)]
+        else:
+            out = [
+                F.scaled_dot_product_attention(*qkv, mask, enable_gqa=gqa)
+                for *qkv, mask in zip(q, k, v, self.masks, strict=True)
+            ]
         out = torch.cat(out, dim=2).squeeze(0).transpose(0, 1).flatten(1)
         return _Rearrange.apply(out, self.inverse, self.order)
+
+    def _hidden(self) -> list[Tensor]:
+        """The masks as what is added to scores, made once for all layers."""
+        if self._biases is None:
+            zero = torch.zeros((), dtype=torch.bfloat16)
+            self._biases = [zero.masked_fill(~mask, -torch.inf) for mask in self.masks]
+        return self._biases
 
 
 @dataclass(frozen=True)
@@ -85,17 +97,18 @@ class CachedAttention:
         if self.order is not None:
             q, k, v = (x.index_select(0, self.order) for x in (q, k, v))
         out = torch.empty_like(q)
-        start = 0
-        for span in self.spans:
-            rows = slice(start, start + span.tokens)
-            blocks = span.cache.write(layer, k[rows], v[rows])
-            self._segments(span, q[rows], blocks, out[rows])
-            start = rows.stop
+        sizes = [span.tokens for span in self.spans]
+        for span, *qkv, into in zip(self.spans, *(x.split(sizes) for x in (q, k, v, out)), strict=True):
+            blocks = span.cache.write(layer, *qkv[1:])
+            self._segments(span, qkv[0], blocks, into)
         out = out.flatten(1)
         return out if self.inverse is None else out.index_select(0, self.inverse)
 
     @staticmethod
     def _segments(span: Span, q: Tensor, blocks: list[tuple[Tensor, Tensor]], out: Tensor) -> None:
+        if len(span.segments) == 1:
+            out.copy_(attend(q, blocks, span.segments[0][1]))
+            return
         own_keys, own_values = blocks[-1]
         before = own_keys.shape[1] - span.tokens
         done = 0
@@ -113,6 +126,9 @@ def attend(q: Tensor, blocks: list[tuple[Tensor, Tensor]], causal: bool) -> Tens
     themselves each sees only those before it; earlier tokens are seen by all.
     """
     n = q.shape[0]
+    if n > 1 and by_products(q):
+        k, v = blocks[0] if len(blocks) == 1 else (torch.cat(parts, 1) for parts in zip(*blocks, strict=True))
+        return attend_products(q, k, v, causal)
     if not causal or n == 1:
         parts = [(k, v, False) for k, v in blocks]
     else:
@@ -133,11 +149,15 @@ def attend(q: Tensor, blocks: list[tuple[Tensor, Tensor]], causal: bool) -> Tens
 def _fold(q: Tensor, kv_heads: int) -> Tensor:
     """Query heads that share a key head become rows of it: [n, heads, d] to [1, kv_heads, group * n, d]."""
     n, heads, d = q.shape
+    if n == 1:
+        return q.view(1, kv_heads, -1, d)
     return q.view(n, kv_heads, heads // kv_heads, d).permute(1, 2, 0, 3).reshape(1, kv_heads, -1, d)
 
 
 def _unfold(x: Tensor, n: int) -> Tensor:
     """Inverse of `_fold` for [1, kv_heads, group * n, ...]: [n, heads, ...]."""
+    if n == 1:
+        return x.flatten(1, 2)
     x = x.squeeze(0).unflatten(1, (-1, n))
     return x.movedim(2, 0).flatten(1, 2)
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from unimedvl.model.config import DecoderConfig
 
-# Room beyond what is asked for, so that an answer after a long prompt still fits its block.
-_HEADROOM = 512
+# Room beyond what is asked for, so that a question and a long answer after a prompt still fit its block:
+# attention over two blocks costs more than over one. Memory that is never written costs nothing on a CPU.
+_HEADROOM = 1280
 
 
 @dataclass(eq=False)
@@ -78,9 +79,11 @@ class Cache:
         """
         end = self._own_length + keys.shape[0]
         own = self._own
-        own.keys[layer, :, self._own_length : end] = keys.transpose(0, 1)
-        own.values[layer, :, self._own_length : end] = values.transpose(0, 1)
-        return [(b.keys[layer, :, :n], b.values[layer, :, :n]) for b, n in [*self._shared, (own, end)]]
+        for store, new in ((own.keys, keys), (own.values, values)):
+            store[layer].narrow(1, self._own_length, len(new)).copy_(new.transpose(0, 1))
+        return [
+            (b.keys[layer].narrow(1, 0, n), b.values[layer].narrow(1, 0, n)) for b, n in [*self._shared, (own, end)]
+        ]
 
     def commit(self, tokens: int, positions: int) -> None:
         """Keep the `tokens` last written, and move the position on."""

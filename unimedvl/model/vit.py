@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimedvl.model.config import VitConfig
+from unimedvl.model.products import attend_batch, by_products
 
 
 class VitAttention(nn.Module):
@@ -29,12 +30,13 @@ class VitAttention(nn.Module):
 
 def _attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
     """Attention of packed images, each within itself: [T, heads, dim] three times to the same."""
+    attend = attend_batch if by_products(q) else F.scaled_dot_product_attention
     if len(set(lengths)) == 1:  # one size: a plain batch
         shape = (len(lengths), lengths[0])
         q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
+        return attend(q, k, v).transpose(1, 2).flatten(0, 1)
     parts = zip(*(x.transpose(0, 1).unsqueeze(0).split(lengths, 2) for x in (q, k, v)), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*p).squeeze(0).transpose(0, 1) for p in parts])
+    return torch.cat([attend(*p).squeeze(0).transpose(0, 1) for p in parts])
 
 
 class VitMlp(nn.Module):

@@ -27,6 +27,8 @@ from unimedvl.tasks import REPORT, THINK_FIRST, UPSCALE_FACTOR, Example
 TOO_FINE = ("count", "size")
 # Share of questions and captions that are thought through first.
 THINKING = 0.12
+# Questions on one image: more cost little beside the image, but the later ones lean on the answers before.
+TURNS = 6
 
 
 def to_pixels(image: np.ndarray) -> Tensor:
@@ -50,13 +52,13 @@ def _view(study: Study, rng: np.random.Generator) -> str:
 
 
 def ask(study: Study, rng: np.random.Generator) -> Example:
-    """A conversation of up to four questions on one image."""
+    """A conversation of up to `TURNS` questions on one image."""
     view = _view(study, rng)
     asked = [q for q in questions(study, rng, view) if q.topic not in TOO_FINE]
     # Half of the turns are about findings, which are harder to learn than what kind of image it is.
     hard = [q for q in asked if q.topic in ("presence", "normality", "finding", "side", "severity", "place")]
     turns = []
-    for _ in range(4):
+    for _ in range(TURNS):
         pool = hard if rng.random() < 0.7 and hard else asked
         q = pool[rng.integers(len(pool))]
         turns.append((q.text, q.answer))

@@ -1,7 +1,7 @@
 """Train the autoencoder on simulated images: absolute and squared error with a light prior.
 
-After training the latents' mean and deviation are measured and become the geometry's `shift` and
-`scale`, so that the flow works on values of unit variance.
+After training the latents are turned to their principal axes and evened out, and their mean and
+deviation become the geometry's `shift` and `scale`, so that the flow works on values of unit variance.
 """
 
 from __future__ import annotations
@@ -35,31 +35,24 @@ def vae_loss(vae: Autoencoder, pixels: Tensor, kl_weight: float) -> tuple[Tensor
     return error.abs().mean() + mse + kl_weight * kl, mse.detach()
 
 
-def train_vae(
-    config: VaeConfig, recipe: VaeRecipe, folder: Path, name: str = "vae", start: Autoencoder | None = None
-) -> Autoencoder:
-    """Run the recipe's phases, and go on where they stopped; from `start` where it is given.
+def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder:
+    """Run the recipe's phases, and go on where they stopped.
 
-    Writes NAME.pt and NAME.jsonl to `folder`. Where the encoder is trained, scale and shift are
-    measured anew at the end.
+    Writes vae.pt and vae.jsonl to `folder`; what is returned has its latents normalised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    vae = start or Autoencoder(config)
     where = device()
-    vae.requires_grad_(True).to(where, memory_format=torch.channels_last)
-    if recipe.decoder_only:
-        vae.encoder.requires_grad_(False)
-    parameters = [p for p in vae.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    vae = Autoencoder(config).to(where, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(vae.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
     total = sum(p.steps for p in recipe.phases)
-    state_file, step = folder / f"{name}.pt", 0
+    state_file, step = folder / "vae.pt", 0
     if state_file.is_file():
         state = torch.load(state_file, weights_only=True, map_location=where)
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log, first = RunLog(folder / f"{name}.jsonl"), 0
+    log, first = RunLog(folder / "vae.jsonl"), 0
     for phase in recipe.phases:
         if step < first + phase.steps:
             stream = ImageStream(phase.batch, phase.crop, seed=recipe.seed + step)
@@ -73,7 +66,7 @@ def train_vae(
                 state = {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
                 save_state(state_file, state)
         first += phase.steps
-    return vae if recipe.decoder_only else normalise(vae)
+    return normalise(vae)
 
 
 def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, rate: float, recipe: VaeRecipe) -> float:
@@ -91,11 +84,53 @@ def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, ra
 
 
 @torch.no_grad()
-def normalise(vae: Autoencoder, images: int = 64) -> Autoencoder:
-    """Set scale and shift so that latents of training images have mean 0 and deviation 1."""
-    batch = next(iter(ImageStream(images, 128, seed=1)))
-    batch = batch.to(next(vae.parameters()).device, memory_format=torch.channels_last)
-    means = vae.moments(batch).chunk(2, dim=1)[0]
-    shift, deviation = means.mean().item(), means.std().item()
-    vae.config = replace(vae.config, shift=round(shift, 4), scale=round(1 / deviation, 4))
+def normalise(vae: Autoencoder, batches: int = 8) -> Autoencoder:
+    """Turn the latent channels to their principal axes, evened out, with mean 0 and deviation 1 over all.
+
+    Trained alone, an autoencoder puts most of its variance on one channel, and the flow would spend
+    its effort there. Each axis is divided by the square root of its deviation: halfway to whitening,
+    which would make as much of the axes that matter least. The turn goes into the convolutions
+    before and after the latents, so pictures stay as they were; scale and shift, which the
+    published geometry has one of each, take the rest.
+    """
+    means, log_variances = _moments(vae, batches)
+    axes, spread = _principal_axes(means)
+    turn = axes / spread.sqrt()[:, None]
+    _turn_latents(vae, turn, log_variances)
+    turned = means @ turn.T
+    vae.config = replace(
+        vae.config, shift=round(turned.mean().item(), 4), scale=round(1 / turned.std().item(), 4)
+    )
     return vae
+
+
+def _moments(vae: Autoencoder, batches: int) -> tuple[Tensor, Tensor]:
+    """Means and log-variances of the cells of training images, each [cells, channels] float32."""
+    images = iter(ImageStream(32, 128, seed=1))
+    where = next(vae.parameters()).device
+    found = [
+        vae.moments(next(images).to(where, memory_format=torch.channels_last)).movedim(1, -1).flatten(0, 2)
+        for _ in range(batches)
+    ]
+    return torch.cat(found).float().chunk(2, dim=1)
+
+
+def _principal_axes(means: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows that are the axes, the widest first, and the deviation along each."""
+    variance, columns = torch.linalg.eigh(torch.cov(means.T))
+    columns = columns * columns.sum(0).sign()  # else the sign of an axis would be chance
+    return columns.T.flip(0), variance.flip(0).clamp(min=1e-12).sqrt()
+
+
+def _turn_latents(vae: Autoencoder, turn: Tensor, log_variances: Tensor) -> None:
+    """Make the encoder give ``turn @ z`` for z, and the decoder take it.
+
+    The posterior's variance has no axes of its own; it becomes its mean over the images given.
+    """
+    into, out_of = vae.encoder.conv_out, vae.decoder.conv_in
+    channels = len(turn)
+    into.weight[:channels] = torch.einsum("ij,jcyx->icyx", turn, into.weight[:channels])
+    into.bias[:channels] = turn @ into.bias[:channels]
+    into.weight[channels:] = 0
+    into.bias[channels:] = (turn.square() @ log_variances.exp().mean(0)).log()
+    out_of.weight.copy_(torch.einsum("oiyx,ij->ojyx", out_of.weight, torch.linalg.inv(turn)))

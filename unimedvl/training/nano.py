@@ -72,9 +72,6 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     leave_processes()
     if rank() != 0:
         return export
-    logger.info("decoder of the autoencoder")
-    decoder = train_vae(vae.config, recipe.decoder, folder, "decoder", start=vae)
-    average.vae.load_state_dict(decoder.state_dict())
     average.vae.to(memory_format=torch.contiguous_format)
     save_model(
         average, export, dtype=torch.bfloat16, shard_bytes=SHARD_BYTES, tokenizer=tokenizer,

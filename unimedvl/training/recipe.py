@@ -30,10 +30,7 @@ class VaePhase(_Strict):
 
 
 class VaeRecipe(_Strict):
-    """decoder_only: the encoder stays as it is, and with it every latent the whole model knows."""
-
     phases: list[VaePhase]
-    decoder_only: bool = False
     learning_rate: float = Field(gt=0)
     warmup: int = Field(default=100, ge=0)
     kl_weight: float = Field(default=1e-4, ge=0)
@@ -79,7 +76,6 @@ class UnifiedRecipe(_Strict):
     log_every: int = 25
     save_every: int = 200
 
-
     @field_validator("mixture")
     @classmethod
     def _tasks_and_weights(cls, mixture: dict[str, float]) -> dict[str, float]:
@@ -99,7 +95,6 @@ class Recipe(_Strict):
     vae: VaeRecipe
     vit: VitRecipe
     unified: UnifiedRecipe
-    decoder: VaeRecipe
 
     @field_validator("preset")
     @classmethod
