@@ -21,7 +21,7 @@ from unimedvl.transforms import Prepare
 THINK_FIRST = "Think first."
 
 # Modalities that images are made of, and their names in words.
-MODALITIES = {
+MODALITY_NAMES = {
     "cfp": "colour fundus photograph",
     "cxr": "chest X-ray",
     "ct": "CT",

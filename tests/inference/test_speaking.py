@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unimedvl.inference.context import settle
 from unimedvl.inference.text import Sampling, Spoken, score, speak, speak_all
+from unimedvl.sequence import Text
 
 GREEDY = Sampling(max_tokens=12)
 SAMPLED = Sampling(temperature=1.2, max_tokens=12)
@@ -29,6 +31,20 @@ def drain(stream) -> tuple[list, list[Spoken]]:
 def say(tiny, context_of):
     """What the model says after one prompt."""
     return lambda prompt, sampling: speak_all([context_of(prompt)], tiny.tokenizer, sampling)[0]
+
+
+def test_an_answer_ends_where_the_model_has_no_more_positions(tiny, prompts, context_of):
+    most = tiny.model.config.decoder.max_position_embeddings
+    context = context_of(prompts[0])
+    context.cache.position = most - 6
+    (spoken,) = speak_all([context], tiny.tokenizer, replace(SAMPLED, seed=1))
+    assert spoken.finish == "length" and len(spoken.ids) == 4
+    settle([context])
+    assert context.cache.position == most
+    with pytest.raises(ValueError, match=f"fills the model's {most} positions"):
+        speak_all([context], tiny.tokenizer, GREEDY)
+    with pytest.raises(ValueError, match=f"would reach {most + 3} positions"):
+        context.extend([Text([1])])
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])

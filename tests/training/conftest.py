@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unimedvl.training.recipe import UnifiedRecipe, VaePhase, VaeRecipe, VitRecipe
+from unimedvl.training.recipe import Stage, UnifiedRecipe, VaePhase, VaeRecipe, VitRecipe
 
 
 @pytest.fixture
@@ -25,9 +25,12 @@ def vit_recipe() -> VitRecipe:
 
 @pytest.fixture
 def unified_recipe() -> UnifiedRecipe:
-    mixture = {"ask": 1.0, "generate": 1.0}
+    stages = [
+        Stage(steps=10, mixture={"ask": 1.0, "generate": 1.0}),
+        Stage(steps=6, mixture={"ask": 1.0, "generate": 3.0}),
+    ]
     settings = dict(learning_rate=1e-2, warmup=2, bf16=False, log_every=4, save_every=3)
-    return UnifiedRecipe(steps=16, tokens=150, mixture=mixture, **settings)
+    return UnifiedRecipe(stages=stages, tokens=150, **settings)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unimedvl.sequence import Latent, Seen, Text, pack
+from unimedvl.training.recipe import Stage
 from unimedvl.training.unified import TaskStream, drop_conditions
 
 IMAGE = torch.zeros(3, 14, 14)
@@ -34,7 +35,7 @@ def test_what_must_stay_stays_and_keeps_its_order():
 
 
 def batches(tiny, recipe, start: int, count: int = 2) -> list:
-    stream = iter(TaskStream(recipe, tiny.model.config, tiny.prepare, start))
+    stream = iter(TaskStream(recipe, recipe.stages[0], tiny.model.config, tiny.prepare, start))
     return [next(stream) for _ in range(count)]
 
 
@@ -50,7 +51,8 @@ def test_batches_hold_enough_tokens_and_depend_on_seed_and_start_alone(tiny, uni
 
 @pytest.mark.parametrize(("name", "draws", "reads"), [("report", False, True), ("generate", True, False)])
 def test_a_mixture_of_one_task_holds_that_task_alone(tiny, unified_recipe, name, draws, reads):
-    recipe = unified_recipe.model_copy(update={"mixture": {name: 2.0, "ask": 0.0}, "drop": {}})
+    stage = Stage(steps=1, mixture={name: 2.0, "ask": 0.0})
+    recipe = unified_recipe.model_copy(update={"stages": [stage], "drop": {}})
     for batch in batches(tiny, recipe, 0):
         assert bool(len(batch.targets)) == draws
         assert bool(batch.patch_lengths) == reads
@@ -58,6 +60,6 @@ def test_a_mixture_of_one_task_holds_that_task_alone(tiny, unified_recipe, name,
 
 def test_the_size_of_a_sequence_is_known_before_it_is_packed(tiny, unified_recipe):
     """The stream counts tokens to fill a step; the packed batch must have as many."""
-    stream = TaskStream(unified_recipe, tiny.model.config, tiny.prepare, 0)
+    stream = TaskStream(unified_recipe, unified_recipe.stages[0], tiny.model.config, tiny.prepare, 0)
     segments = [Text([1, 2]), Seen(torch.zeros(3, 28, 42)), Latent(torch.zeros(3, 8, 12)), Text([3])]
     assert sum(stream._size(s) for s in segments) == pack([segments], tiny.model.config).num_tokens

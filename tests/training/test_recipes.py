@@ -24,7 +24,8 @@ def write(tmp_path):
 
 def test_the_shipped_recipe_is_whole_and_trains_on_tasks_that_there_are():
     recipe = load_recipe(SHIPPED)
-    assert recipe.preset == "nano" and recipe.unified.mixture.keys() <= MAKERS.keys()
+    tasks = {task for stage in recipe.unified.stages for task in stage.mixture}
+    assert recipe.preset == "nano" and tasks == set(MAKERS)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,8 @@ def test_the_shipped_recipe_is_whole_and_trains_on_tasks_that_there_are():
     [
         ("vae.seed=7", lambda r: r.vae.seed == 7),
         ("unified.learning_rate=2.0e-4", lambda r: r.unified.learning_rate == 2e-4),
-        ("unified.mixture={ask: 1}", lambda r: r.unified.mixture == {"ask": 1.0}),
-        ("unified.mixture.ask=0.5", lambda r: r.unified.mixture["ask"] == 0.5),
+        ("unified.stages=[{steps: 7, mixture: {ask: 1}}]", lambda r: r.unified.steps == 7),
+        ("unified.stages.1.mixture.ask=0.5", lambda r: r.unified.stages[1].mixture["ask"] == 0.5),
         ("unified.drop.text=0", lambda r: r.unified.drop["text"] == 0),
         ("vit.bf16=false", lambda r: r.vit.bf16 is False),
         ("folder=/tmp/a=b", lambda r: r.folder == Path("/tmp/a=b")),
@@ -52,7 +53,7 @@ def test_later_overrides_win():
     ("override", "message"),
     [
         ("vit.stepz=5", "vit.stepz: Extra inputs are not permitted"),
-        ("unified.steps=0", "unified.steps: Input should be greater than 0"),
+        ("unified.stages.0.steps=0", "unified.stages.0.steps: Input should be greater than 0"),
         ("unified.ema=1", "unified.ema: Input should be less than 1"),
         ("vae.learning_rate=fast", "vae.learning_rate: Input should be a valid number"),
         ("unified.drop.sound=0.1", "unified.drop.sound"),

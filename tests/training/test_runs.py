@@ -13,6 +13,7 @@ from unimedvl.model.config import VaeConfig, VitConfig
 from unimedvl.model.vae import Autoencoder
 from unimedvl.training import autoencoder, unified, vit
 from unimedvl.training.autoencoder import train_vae
+from unimedvl.training.recipe import Stage
 from unimedvl.training.run import RunLog, cosine, save_state
 from unimedvl.training.unified import train_unified
 from unimedvl.training.vit import train_vit
@@ -90,7 +91,7 @@ def test_turning_the_latents_leaves_every_picture_as_it_was_and_evens_their_chan
         vae.encoder.conv_out.weight[0] *= 20
         images = next(iter(autoencoder.ImageStream(8, 128, seed=2)))
         before, spread = vae.decode(vae.encode(images)), vae.encode(images).std((0, 2, 3))
-        autoencoder.normalise(vae, 2)
+        autoencoder.normalise(vae)
         after, latents = vae.decode(vae.encode(images)), vae.encode(images)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
     deviations = latents.std((0, 2, 3))
@@ -120,6 +121,13 @@ def test_the_vit_goes_on_where_it_stopped(vit_recipe, tmp_path, stop_at, read_lo
     assert same(*resumed(stop_at, vit, train, vit_recipe, tmp_path, read_log, "vit", 12))
 
 
+def test_each_stage_draws_from_its_own_mixture(start, tiny, unified_recipe, tmp_path, read_log):
+    stages = [Stage(steps=4, mixture={"report": 1.0}), Stage(steps=4, mixture={"generate": 1.0})]
+    train_unified(start(), tiny.prepare, unified_recipe.model_copy(update={"stages": stages}), tmp_path)
+    first, second = read_log(tmp_path / "unified.jsonl")
+    assert "mse" not in first and "mse" in second
+
+
 @pytest.fixture
 def start(tiny):
     """The whole model as a training starts from it."""
@@ -140,7 +148,8 @@ def test_the_whole_model_learns_and_leaves_the_autoencoder_alone(
     average = train_unified(model, tiny.prepare, unified_recipe, tmp_path)
     log = read_log(tmp_path / "unified.jsonl")
     assert {"ce", "mse", "norm", "rate"} <= log[0].keys()
-    assert log[-1]["ce"] < 0.9 * log[0]["ce"] and log[-1]["mse"] < log[0]["mse"]
+    ce, mse = ([line[loss] for line in log if loss in line] for loss in ("ce", "mse"))
+    assert ce[-1] < 0.9 * ce[0] and mse[-1] < mse[0]
     assert all(line["tokens"] >= unified_recipe.tokens for line in log)
     after = model.state_dict()
     frozen = [n for n in before if torch.equal(before[n], after[n])]
@@ -159,7 +168,7 @@ def test_the_whole_model_goes_on_where_it_stopped(start, tiny, unified_recipe, t
 
 
 def test_a_task_without_an_image_to_draw_logs_no_flow_loss(start, tiny, unified_recipe, tmp_path, read_log):
-    recipe = unified_recipe.model_copy(update={"mixture": {"report": 1.0}, "steps": 4})
+    recipe = unified_recipe.model_copy(update={"stages": [Stage(steps=4, mixture={"report": 1.0})]})
     train_unified(start(), tiny.prepare, recipe, tmp_path)
     (line,) = read_log(tmp_path / "unified.jsonl")
     assert line["ce"] > 0 and "mse" not in line

@@ -22,7 +22,7 @@ def train(
     recipe: Annotated[Path, Argument(help="YAML file, such as recipes/nano.yaml.", show_default=False)],
     output: OutputOptions,
     overrides: Annotated[
-        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Such as unified.steps=100.")
+        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Such as unified.tokens=1000.")
     ] = None,
     export: Annotated[
         Path | None, Option(help="Folder of the finished checkpoint; in the run's folder where left out.")

@@ -75,6 +75,7 @@ class _Row:
 
     def __init__(self, tokenizer: Tokenizer, sampling: Sampling, context: Context) -> None:
         self.context, self.sampling = context, sampling
+        self.most = min(sampling.max_tokens, _room(context))
         self.spoken = Spoken()
         self.decoder: StreamDecoder = tokenizer.stream()
         self.generator = torch.Generator().manual_seed(sampling.seed or 0)
@@ -93,7 +94,7 @@ class _Row:
         found = [(self.held.index(s) + len(s), self.held.index(s)) for s in self.sampling.stop if s in self.held]
         if found:  # the one that is complete first, wherever tokens break
             return self._end("stop", self.held[: min(found)[1]])
-        if len(self.spoken.ids) >= self.sampling.max_tokens:
+        if len(self.spoken.ids) >= self.most:
             return self._end("length", self.held + self.decoder.flush())
         keep = max((_overlap(self.held, stop) for stop in self.sampling.stop), default=0)
         ready, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
@@ -108,6 +109,14 @@ class _Row:
         self.done, self.held, self.spoken.finish = True, "", finish
         self.spoken.text += text
         return text
+
+
+def _room(context: Context) -> int:
+    """Tokens that the model has positions for, beside those that open and close the answer."""
+    most, used = context.model.config.decoder.max_position_embeddings, context.cache.position
+    if used + 3 > most:
+        raise ValueError(f"the conversation fills the model's {most} positions; shorten it or start a new one")
+    return most - used - 2
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -132,7 +141,7 @@ def speak(
     settle(contexts)
     rows = [_Row(tokenizer, s, c) for s, c in zip(samplings, contexts, strict=True)]
     for row in rows:
-        row.context.cache.reserve(min(row.sampling.max_tokens, 1024) + 2)
+        row.context.cache.reserve(min(row.most, 1024) + 2)
     active = list(range(len(rows)))
     ids = torch.full((len(rows),), special.text_open, device=model.device)
     try:

@@ -19,7 +19,7 @@ from unimedvl.inference.results import ImageResult, TextResult, versions
 from unimedvl.inference.text import Sampling, speak_all
 from unimedvl.model.flow import Guidance
 from unimedvl.model.unified import UnifiedModel
-from unimedvl.tasks import HER2_LEVELS, MODALITIES, UPSCALE_FACTOR, Drawing, Task, task
+from unimedvl.tasks import HER2_LEVELS, MODALITY_NAMES, UPSCALE_FACTOR, Drawing, Task, task
 from unimedvl.tokenizer import Tokenizer
 from unimedvl.transforms import Prepare
 
@@ -80,7 +80,7 @@ class UniMedVL:
     ) -> ImageResult:
         """Draw an image from a description.
 
-        modality: one of `tasks.MODALITIES`; put before the caption where that doesn't name it.
+        modality: one of `tasks.MODALITY_NAMES`; put before the caption where that doesn't name it.
         think: plan in words before drawing. options: size, seed, steps, guidance, and see `run`.
         """
         return self._one(Request("generate", (), self.describe(caption, modality), think=think), options)
@@ -177,9 +177,9 @@ class UniMedVL:
         """The caption, opened with the modality's name where it doesn't name it itself."""
         if modality is None:
             return caption
-        if modality not in MODALITIES:
-            raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITIES)}")
-        words = MODALITIES[modality]
+        if modality not in MODALITY_NAMES:
+            raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITY_NAMES)}")
+        words = MODALITY_NAMES[modality]
         # As whole words: the "ct" of "fracture" names no modality.
         named = re.search(rf"\b{re.escape(words)}\b", caption, re.IGNORECASE)
         return caption if named else f"{words[0].upper()}{words[1:]} with {caption}"

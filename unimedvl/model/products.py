@@ -63,7 +63,7 @@ def attend_batch(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) ->
 
     bias: [n, n], added to the scores; minus infinity where a row does not see a column.
     """
-    batch, heads, n, dim = q.shape
+    heads, n, dim = q.shape[1:]
     group = heads // k.shape[1]
     # Query heads that share a key head become rows of it.
     folded, k, v = q.reshape(-1, group * n, dim), k.flatten(0, 1), v.flatten(0, 1)

@@ -239,8 +239,19 @@ class UnifiedModel(nn.Module):
 
     @torch.inference_mode()
     def extend(self, caches: Seq[Cache], sequences: Seq[Seq[Segment]]) -> None:
-        """Take segments into contexts, one sequence of segments per cache, all in one pass."""
+        """Take segments into contexts, one sequence of segments per cache, all in one pass.
+
+        Raises:
+            ValueError: a context would grow beyond the positions that the model was made for.
+        """
         batch = pack(sequences, self.config, starts=[c.position for c in caches]).to(self.device)
+        most = self.config.decoder.max_position_embeddings
+        longest = max(c.position + moved for c, moved in zip(caches, batch.advance, strict=True))
+        if longest > most:
+            raise ValueError(
+                f"the conversation would reach {longest} positions, and the model was made for {most}; "
+                "shorten it or start a new one"
+            )
         latents = self.encode_images(batch) if batch.images else None
         und, gen = self._embed(batch, latents)
         spans = [Span(c, s) for c, s in zip(caches, batch.spans, strict=True)]

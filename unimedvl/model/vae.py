@@ -1,4 +1,4 @@
-"""The FLUX autoencoder: an image becomes a grid of 16-channel latents, 8 pixels a cell, and back.
+"""The FLUX autoencoder: an image becomes a grid of latents (published: 16 channels, 8 pixels a cell), and back.
 
 Read downward: block, attention, resampling, encoder, decoder, the whole. Tensor names are the
 published ones.

@@ -54,15 +54,31 @@ class VitRecipe(_Strict):
     save_every: int = 250
 
 
+class Stage(_Strict):
+    """Steps on one mixture: weights of the tasks, normalised."""
+
+    steps: int = Field(gt=0)
+    mixture: dict[str, float]
+
+    @field_validator("mixture")
+    @classmethod
+    def _tasks_and_weights(cls, mixture: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(mixture) - set(MAKERS))
+        if unknown:
+            raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
+        if min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0:
+            raise ValueError("weights must be 0 or more, and one of them over 0")
+        return mixture
+
+
 class UnifiedRecipe(_Strict):
-    """tokens: of a step in each process, at least. mixture: weights of the tasks, normalised.
+    """stages: one after another, under one schedule of the rate. tokens: of a step in each process, at least.
 
     drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
     """
 
-    steps: int = Field(gt=0)
+    stages: list[Stage] = Field(min_length=1)
     tokens: int = Field(gt=0)
-    mixture: dict[str, float]
     learning_rate: float = Field(gt=0)
     vit_rate: float = Field(default=1.0, ge=0, description="the ViT's share of the learning rate")
     warmup: int = Field(default=100, ge=0)
@@ -76,15 +92,9 @@ class UnifiedRecipe(_Strict):
     log_every: int = 25
     save_every: int = 200
 
-    @field_validator("mixture")
-    @classmethod
-    def _tasks_and_weights(cls, mixture: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(mixture) - set(MAKERS))
-        if unknown:
-            raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
-        if min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0:
-            raise ValueError("weights must be 0 or more, and one of them over 0")
-        return mixture
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
 
 
 class Recipe(_Strict):

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms.examples import example
-from unimedvl.sequence import PackedBatch, Segment, Text, pack
+from unimedvl.sequence import Latent, PackedBatch, Segment, Text, pack
 from unimedvl.tasks import TASKS
-from unimedvl.training.recipe import UnifiedRecipe
+from unimedvl.training.recipe import Stage, UnifiedRecipe
 from unimedvl.training.run import RunLog, average_gradients, cosine, device, rank, save_state
 from unimedvl.transforms import Prepare
 
@@ -34,8 +34,10 @@ def drop_conditions(segments: list[Segment], rates: dict[str, float], rng: np.ra
 class TaskStream(IterableDataset):
     """Packed batches of simulated examples; sequences are added until a batch has `tokens` tokens."""
 
-    def __init__(self, recipe: UnifiedRecipe, config: ModelConfig, prepare: Prepare, start: int) -> None:
-        self.recipe, self.config, self.prepare, self.start = recipe, config, prepare, start
+    def __init__(
+        self, recipe: UnifiedRecipe, stage: Stage, config: ModelConfig, prepare: Prepare, start: int
+    ) -> None:
+        self.recipe, self.stage, self.config, self.prepare, self.start = recipe, stage, config, prepare, start
 
     def __iter__(self) -> Iterator[PackedBatch]:
         worker = torch.utils.data.get_worker_info()
@@ -44,8 +46,8 @@ class TaskStream(IterableDataset):
         seed = (self.recipe.seed, self.start, rank(), worker.id if worker else 0)
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        names = list(self.recipe.mixture)
-        weights = np.array([self.recipe.mixture[n] for n in names])
+        names = list(self.stage.mixture)
+        weights = np.array([self.stage.mixture[n] for n in names])
         while True:
             sequences, tokens = [], 0
             while tokens < self.recipe.tokens:
@@ -59,7 +61,7 @@ class TaskStream(IterableDataset):
     def _size(self, segment: Segment) -> int:
         if isinstance(segment, Text):
             return len(segment.ids) + 2
-        stride = self.config.latent_stride if hasattr(segment, "encoded") else self.config.vit.patch_size
+        stride = self.config.latent_stride if isinstance(segment, Latent) else self.config.vit.patch_size
         h, w = segment.pixels.shape[1:]
         return (h // stride) * (w // stride) + 2
 
@@ -82,31 +84,27 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    stream = TaskStream(recipe, model.config, prepare, start=step)
-    loader = iter(DataLoader(stream, batch_size=None, num_workers=recipe.workers, prefetch_factor=4))
-    log = RunLog(folder / "unified.jsonl")
-    while step < recipe.steps:
-        rate = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        batch = next(loader).to(where)
-        means = _step(model, optimiser, batch, recipe)
-        step += 1
-        # The average follows closely at first, or it would keep the random start for long.
-        _follow(average, model, min(recipe.ema, step / (step + 10)))
-        if rank() != 0:
-            continue
-        log.add(step, recipe.log_every, **means, rate=rate, tokens=batch.num_tokens)
-        if step % recipe.save_every == 0 or step == recipe.steps:
-            save_state(
-                file,
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                },
-            )
+    log, end = RunLog(folder / "unified.jsonl"), 0
+    for stage in recipe.stages:
+        end += stage.steps
+        if step < end:
+            stream = TaskStream(recipe, stage, model.config, prepare, start=step)
+            loader = iter(DataLoader(stream, batch_size=None, num_workers=recipe.workers, prefetch_factor=4))
+        while step < end:
+            rate = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["share"]
+            batch = next(loader).to(where)
+            means = _step(model, optimiser, batch, recipe)
+            step += 1
+            # The average follows closely at first, or it would keep the random start for long.
+            _follow(average, model, min(recipe.ema, step / (step + 10)))
+            if rank() != 0:
+                continue
+            log.add(step, recipe.log_every, **means, rate=rate, tokens=batch.num_tokens)
+            if step % recipe.save_every == 0 or step == recipe.steps:
+                parts = {"model": model, "average": average, "optimiser": optimiser}
+                save_state(file, {name: part.state_dict() for name, part in parts.items()} | {"step": step})
     return average
 
 
