@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unimedvl.sequence import Latent, Seen, Text, pack
 from unimedvl.training.recipe import Stage
-from unimedvl.training.unified import TaskStream, drop_conditions
+from unimedvl.training.unified import TaskStream, drop_conditions, noise_wholly
 
 IMAGE = torch.zeros(3, 14, 14)
 LATENT = torch.zeros(3, 4, 4)
@@ -32,6 +32,19 @@ def test_what_must_stay_stays_and_keeps_its_order():
     kept = drop_conditions(segments, {"text": 1.0, "image": 1.0}, np.random.default_rng(0))
     assert kept == segments[:-1]
     assert drop_conditions(segments, {}, np.random.default_rng(0)) == segments
+
+
+def test_targets_alone_are_noised_wholly_at_their_rate():
+    segments = [Latent(LATENT), Text([1], True), *[Latent(LATENT, True)] * 400]
+    given, text, *targets = noise_wholly(segments, 0.3, np.random.default_rng(0))
+    assert given is segments[0] and text is segments[1]
+    assert np.mean([t.timestep_logit is not None for t in targets]) == pytest.approx(0.3, abs=0.1)
+    assert noise_wholly(segments, 0.0, np.random.default_rng(0)) == segments
+
+
+def test_a_target_noised_wholly_is_its_noise(tiny):
+    target = noise_wholly([Latent(LATENT, True)], 1.0, np.random.default_rng(0))
+    assert pack([target], tiny.model.config).timesteps.tolist() == [1.0]
 
 
 def batches(tiny, recipe, start: int, count: int = 2) -> list:

@@ -65,7 +65,7 @@ class Terminal:
         self._pieces(split.flush())
         if not self.json:
             self.line("")
-            how = "" if result.finish == "stop" else ", cut at --max-tokens"
+            how = "" if result.finish == "stop" else ", cut short"
             self.note(f"confidence {result.confidence:.2f}{how}")
         return result
 

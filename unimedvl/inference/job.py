@@ -111,14 +111,13 @@ class Job:
     def results(self) -> list[TextResult | ImageResult]:
         out = []
         for i, request in enumerate(self.requests):
-            spoken = self.spoken[i] if self.spoken else Spoken(finish="stop")
-            thought, text = split_thought(spoken.text)
-            shared = dict(text=text, thought=thought, confidence=spoken.confidence)
-            shared["provenance"] = self.provenance(request, self.read[i], i)
-            if self.drawn is None:
-                out.append(TextResult(**shared, logprobs=tuple(spoken.logprobs), finish=spoken.finish))
-            else:
-                out.append(ImageResult(self.drawn[i].numpy(), **shared))
+            result: dict = {"provenance": self.provenance(request, self.read[i], i)}
+            if self.spoken:
+                spoken = self.spoken[i]
+                thought, text = split_thought(spoken.text)
+                result |= dict(text=text, thought=thought, confidence=spoken.confidence)
+                result |= dict(logprobs=tuple(spoken.logprobs), finish=spoken.finish)
+            out.append(TextResult(**result) if self.drawn is None else ImageResult(self.drawn[i].numpy(), **result))
         return out
 
     def provenance(self, request: Request, images: tuple[Image, ...], row: int) -> dict:

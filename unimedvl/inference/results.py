@@ -63,13 +63,16 @@ class TextResult:
 class ImageResult:
     """A drawn image, and what was said with it. It is synthetic, and saved files say so.
 
-    array: [H, W, 3] uint8 RGB.
+    array: [H, W, 3] uint8 RGB. confidence, logprobs and finish are of the words said with it, as in
+        `TextResult`; where none were said, confidence and finish are None.
     """
 
     array: np.ndarray
     text: str = ""
     thought: str = ""
-    confidence: float = 0.0
+    confidence: float | None = None
+    logprobs: tuple[float, ...] = ()
+    finish: str | None = None
     provenance: dict = field(default_factory=dict)
 
     @property
@@ -96,6 +99,8 @@ class ImageResult:
             "text": self.text,
             "thought": self.thought,
             "confidence": self.confidence,
+            "logprobs": [round(p, 6) for p in self.logprobs],
+            "finish": self.finish,
             "provenance": self.provenance,
             "notice": NOT_CLINICAL,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -55,17 +55,27 @@ class VitRecipe(_Strict):
 
 
 class Stage(_Strict):
-    """Steps on one mixture: weights of the tasks, normalised."""
+    """Steps on one mixture: weights of the tasks, normalised.
+
+    pure_noise: by task, the chance that a target is noised wholly, at the time 1, which is seldom drawn
+        otherwise. A drawing of one or two steps, the nearest to a truth where there is one, lives on it.
+    """
 
     steps: int = Field(gt=0)
     mixture: dict[str, float]
+    pure_noise: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+
+    @field_validator("mixture", "pure_noise")
+    @classmethod
+    def _known_tasks(cls, values: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(values) - set(MAKERS))
+        if unknown:
+            raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
+        return values
 
     @field_validator("mixture")
     @classmethod
-    def _tasks_and_weights(cls, mixture: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(mixture) - set(MAKERS))
-        if unknown:
-            raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
+    def _weights(cls, mixture: dict[str, float]) -> dict[str, float]:
         if min(mixture.values(), default=0) < 0 or sum(mixture.values()) <= 0:
             raise ValueError("weights must be 0 or more, and one of them over 0")
         return mixture

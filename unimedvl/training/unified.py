@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,14 @@ def drop_conditions(segments: list[Segment], rates: dict[str, float], rng: np.ra
     return kept
 
 
+def noise_wholly(segments: list[Segment], rate: float, rng: np.random.Generator) -> list[Segment]:
+    """Give targets by chance the time 1, at which nothing of them is left."""
+    return [
+        replace(s, timestep_logit=math.inf) if isinstance(s, Latent) and s.predict and rng.random() < rate else s
+        for s in segments
+    ]
+
+
 class TaskStream(IterableDataset):
     """Packed batches of simulated examples; sequences are added until a batch has `tokens` tokens."""
 
@@ -54,6 +64,7 @@ class TaskStream(IterableDataset):
                 chosen = example(str(rng.choice(names, p=weights / weights.sum())), rng)
                 segments = TASKS[chosen.task].sequence(chosen, self.prepare)
                 segments = drop_conditions(segments, self.recipe.drop, rng)
+                segments = noise_wholly(segments, self.stage.pure_noise.get(chosen.task, 0.0), rng)
                 sequences.append(segments)
                 tokens += sum(self._size(s) for s in segments)
             yield pack(sequences, self.config, generator)
