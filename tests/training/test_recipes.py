@@ -53,6 +53,8 @@ def test_later_overrides_win():
     ("override", "message"),
     [
         ("vit.stepz=5", "vit.stepz: Extra inputs are not permitted"),
+        ("unified.stages.0.modalities={pet: 1}", "unified.stages.0.modalities: Value error, no modality called 'pet'"),
+        ("unified.stages.0.pure_noise={draw: 1}", "unified.stages.0.pure_noise: Value error, no task called 'draw'"),
         ("unified.stages.0.steps=0", "unified.stages.0.steps: Input should be greater than 0"),
         ("unified.ema=1", "unified.ema: Input should be less than 1"),
         ("vae.learning_rate=fast", "vae.learning_rate: Input should be a valid number"),

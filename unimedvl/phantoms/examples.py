@@ -6,7 +6,7 @@ laid over it. All randomness comes from the generator that is passed in, so a se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -154,13 +154,19 @@ MAKERS: dict[str, tuple[Maker, tuple[str, ...] | None]] = {
 }
 
 
-def example(task: str, rng: np.random.Generator, size: int = 128) -> Example:
-    """One training example of `task`, of a random modality that has it. Raises ValueError if unknown."""
+def example(
+    task: str, rng: np.random.Generator, size: int = 128, weights: Mapping[str, float] | None = None
+) -> Example:
+    """One training example of `task`, of a random modality that has it. Raises ValueError if unknown.
+
+    weights: how often each modality, normalised over those that have the task; 1 where it is not named.
+    """
     if task not in MAKERS:
         raise ValueError(f"no examples of {task!r}; there are {', '.join(MAKERS)}")
     make, modalities = MAKERS[task]
     names = modalities or tuple(SIMULATORS)
-    simulator = SIMULATORS[names[rng.integers(len(names))]]
+    shares = np.array([(weights or {}).get(name, 1.0) for name in names])
+    simulator = SIMULATORS[names[rng.choice(len(names), p=shares / shares.sum())]]
     case = simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9)))
     if task == "stain":  # every level equally often
         case = replace(case, anatomy={**case.anatomy, "her2": float(rng.integers(4))})

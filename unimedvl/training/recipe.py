@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from unimedvl.model.config import preset
+from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.examples import MAKERS
 
 
@@ -57,12 +58,14 @@ class VitRecipe(_Strict):
 class Stage(_Strict):
     """Steps on one mixture: weights of the tasks, normalised.
 
+    modalities: how often each, among those that have the task; 1 where not named.
     pure_noise: by task, the chance that a target is noised wholly, at the time 1, which is seldom drawn
         otherwise. A drawing of one or two steps, the nearest to a truth where there is one, lives on it.
     """
 
     steps: int = Field(gt=0)
     mixture: dict[str, float]
+    modalities: dict[str, Annotated[float, Field(gt=0)]] = {}
     pure_noise: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
     @field_validator("mixture", "pure_noise")
@@ -71,6 +74,14 @@ class Stage(_Strict):
         unknown = sorted(set(values) - set(MAKERS))
         if unknown:
             raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
+        return values
+
+    @field_validator("modalities")
+    @classmethod
+    def _known_modalities(cls, values: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(values) - set(SIMULATORS))
+        if unknown:
+            raise ValueError(f"no modality called {unknown[0]!r}; there are {', '.join(SIMULATORS)}")
         return values
 
     @field_validator("mixture")

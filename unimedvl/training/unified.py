@@ -61,7 +61,8 @@ class TaskStream(IterableDataset):
         while True:
             sequences, tokens = [], 0
             while tokens < self.recipe.tokens:
-                chosen = example(str(rng.choice(names, p=weights / weights.sum())), rng)
+                task = str(rng.choice(names, p=weights / weights.sum()))
+                chosen = example(task, rng, weights=self.stage.modalities)
                 segments = TASKS[chosen.task].sequence(chosen, self.prepare)
                 segments = drop_conditions(segments, self.recipe.drop, rng)
                 segments = noise_wholly(segments, self.stage.pure_noise.get(chosen.task, 0.0), rng)
