@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from unimedvl.cli.options import OutputOptions
-from unimedvl.cli.thought import ThoughtFilter
 
 if TYPE_CHECKING:
     from unimedvl.inference.image import Step
@@ -56,26 +55,24 @@ class Terminal:
 
     def speak(self, events: Iterable[Event]) -> TextResult:
         """Show text as it comes, reasoning on standard error; returns the result, shown or not."""
-        split, result = ThoughtFilter(), None
+        result = None
         for event in events:
-            if event.kind == "text":
-                self._pieces(split.push(event.text))
-            elif event.kind == "result":
+            if event.kind == "result":
                 result = event.result
-        self._pieces(split.flush())
+            elif not self.json:
+                self._piece(event)
         if not self.json:
             self.line("")
             how = "" if result.finish == "stop" else ", cut short"
             self.note(f"confidence {result.confidence:.2f}{how}")
         return result
 
-    def _pieces(self, pieces: list[tuple[str, bool]]) -> None:
-        for text, thought in () if self.json else pieces:
-            if thought:
-                self.note(text, end="" if self.errors.is_terminal else "\n")
-            else:
-                sys.stdout.write(text)
-                sys.stdout.flush()
+    def _piece(self, event: Event) -> None:
+        if event.kind == "thought":
+            self.note(event.text, end="" if self.errors.is_terminal else "\n")
+        else:
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
 
     @contextmanager
     def steps(self, what: str) -> Iterator[Callable[[Step], None]]:

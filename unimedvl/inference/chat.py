@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from unimedvl.imaging import Image, ReadOptions
 from unimedvl.inference.context import Context
-from unimedvl.inference.job import Event, Source, as_pixels, as_tuple
-from unimedvl.inference.results import TextResult, split_thought
-from unimedvl.inference.text import Sampling, Spoken, speak
+from unimedvl.inference.job import Event, Source, as_pixels, as_tuple, spoken_events
+from unimedvl.inference.results import TextResult
+from unimedvl.inference.text import Sampling, speak
+from unimedvl.inference.thought import split_thought
 from unimedvl.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -42,14 +43,7 @@ class Chat:
         pixels = tuple(as_pixels(i) for i in new)
         self.context.extend(TASKS["ask"].prompt(pixels, text, self.owner.prepare))
         self.inputs += new
-        stream = speak([self.context], self.owner.tokenizer, self.sampling)
-        while True:
-            try:
-                piece = next(stream)
-            except StopIteration as end:
-                spoken: Spoken = end.value[0]
-                break
-            yield Event("text", text=piece.text)
+        (spoken,) = yield from spoken_events(speak([self.context], self.owner.tokenizer, self.sampling))
         thought, answer = split_thought(spoken.text)
         settings = {"sampling": asdict(self.sampling)}
         provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)

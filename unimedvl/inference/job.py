@@ -18,8 +18,9 @@ from unimedvl.checkpoint import CheckpointError
 from unimedvl.imaging import Image, ReadOptions
 from unimedvl.inference.context import Context, extend_all
 from unimedvl.inference.image import Step, draw, grid_for
-from unimedvl.inference.results import ImageResult, TextResult, split_thought
-from unimedvl.inference.text import Sampling, Spoken, speak
+from unimedvl.inference.results import ImageResult, TextResult
+from unimedvl.inference.text import Piece, Sampling, Spoken, speak
+from unimedvl.inference.thought import ThoughtFilter, split_thought
 from unimedvl.tasks import THINK_FIRST, Drawing, task
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Request:
 class Event:
     """Something that happened while a request ran.
 
-    kind: "text" (`text` is new), "step" (`step` of the drawing), "result" (the last; `result` is it).
+    kind: "text" (`text` is new), "thought" (`text` is new reasoning), "step" (`step` of the drawing),
+        "result" (the last; `result` is it).
     """
 
     kind: str
@@ -145,14 +147,24 @@ class Job:
 
 def answer_events(job: Job) -> Iterator[Event]:
     """The answer's text as events; the job has taken it in when the iterator ends."""
-    stream = speak(job.contexts, job.owner.tokenizer, job.samplings)
+    job.take((yield from spoken_events(speak(job.contexts, job.owner.tokenizer, job.samplings))))
+
+
+def spoken_events(stream: Iterator[Piece]) -> Iterator[Event]:
+    """What one context says, as events, reasoning apart; returns what `speak` returns."""
+    split = ThoughtFilter()
     while True:
         try:
             piece = next(stream)
         except StopIteration as end:
-            job.take(end.value)
-            return
-        yield Event("text", text=piece.text)
+            yield from _text_events(split.flush())
+            return end.value
+        yield from _text_events(split.push(piece.text))
+
+
+def _text_events(pieces: list[tuple[str, bool]]) -> Iterator[Event]:
+    for text, thought in pieces:
+        yield Event("thought" if thought else "text", text=text)
 
 
 def drawing_events(job: Job) -> Iterator[Event]:

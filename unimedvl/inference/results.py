@@ -104,13 +104,3 @@ class ImageResult:
             "provenance": self.provenance,
             "notice": NOT_CLINICAL,
         }
-
-
-def split_thought(text: str) -> tuple[str, str]:
-    """Reasoning between think tags and what follows: (thought, answer). An unclosed tag is all thought."""
-    start, end = text.find("<think>"), text.find("</think>")
-    if start < 0:
-        return "", text.strip()
-    if end < 0:
-        return text[start + 7 :].strip(), text[:start].strip()
-    return text[start + 7 : end].strip(), (text[:start] + text[end + 8 :]).strip()

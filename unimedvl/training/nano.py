@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 SIZES = {"vit": [126, 126], "vae": [128, 128]}
 SHARD_BYTES = 15 * 10**6
 TEXTS = 20_000
-# How nano draws. Edits were never trained without their words, so nothing is there to guide away from;
-# few steps come near the mean of what is likely, which is nearest the truth where there is one.
+# How nano draws. Edits were never trained without their words, so nothing is there to guide away from.
+# One update from pure noise gives the mean of what is likely, which is nearest the truth where there is one.
 _UNGUIDED = {"shift": 1.0, "guidance": {"text_scale": 1.0}}
 DRAWING = {
     "generate": {"steps": 25, "guidance": {"text_scale": 3.0, "interval": [0.0, 1.0]}},
-    **{name: {"steps": 4, **_UNGUIDED} for name in ("upscale", "translate")},
+    **{name: {"steps": 2, **_UNGUIDED} for name in ("upscale", "translate")},
     **{name: {"steps": 12, **_UNGUIDED} for name in ("edit", "stain", "segment", "counterfactual", "reconstruct")},
 }
 CARD = {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unimedvl.cli.thought import ThoughtFilter
-from unimedvl.inference.results import split_thought
+from unimedvl.inference.thought import ThoughtFilter, split_thought
 
 PARTS = st.lists(st.sampled_from(["<think>", "</think>", "<thi", "a", " ", "\n", "b c", "<"]), max_size=8)
 

@@ -1,12 +1,22 @@
-"""Telling reasoning from the answer while text streams."""
+"""Telling reasoning from the answer: in a whole text, and while one streams."""
 
 from __future__ import annotations
 
 OPEN, CLOSE = "<think>", "</think>"
 
 
+def split_thought(text: str) -> tuple[str, str]:
+    """Reasoning between think tags and what follows: (thought, answer). An unclosed tag is all thought."""
+    start, end = text.find("<think>"), text.find("</think>")
+    if start < 0:
+        return "", text.strip()
+    if end < 0:
+        return text[start + 7 :].strip(), text[:start].strip()
+    return text[start + 7 : end].strip(), (text[:start] + text[end + 8 :]).strip()
+
+
 class ThoughtFilter:
-    """Splits a stream as `inference.results.split_thought` splits a whole text.
+    """Splits a stream as `split_thought` splits a whole text.
 
     The answers of `push` joined are the answer with its outer spaces off, the thoughts joined the thought.
     """

@@ -1,0 +1,73 @@
+"""Attention as products against a plain softmax, in chunks, causal, with gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from unimedvl.model import products
+from unimedvl.model.attention import attend
+from unimedvl.model.products import attend_batch, attend_products
+
+
+def random(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(q, k, v, mask):
+    """q [heads, n, d], k and v [kv_heads, m, d], mask [n, m]; in the tensors' own type."""
+    repeat = q.shape[0] // k.shape[0]
+    k, v = k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2), (6, 1)])
+@pytest.mark.parametrize(("n", "total"), [(1, 1), (7, 7), (70, 70), (70, 91), (33, 400)])
+def test_products_are_softmax_attention_chunk_by_chunk(monkeypatch, causal, heads, n, total):
+    monkeypatch.setattr(products, "_SCORES", 1)  # the smallest chunks: 32 queries
+    q = random(n, heads[0], 8, seed=1).bfloat16()
+    k, v = (random(heads[1], total, 8, seed=s).bfloat16() for s in (2, 3))
+    mask = torch.ones(n, total, dtype=torch.bool)
+    if causal:
+        mask = mask.tril(total - n)
+    expected = plain(q.transpose(0, 1).double(), k.double(), v.double(), mask).transpose(0, 1)
+    out = attend_products(q, k, v, causal)
+    assert out.dtype == torch.bfloat16 and out.shape == q.shape
+    torch.testing.assert_close(out.double(), expected, atol=3e-2, rtol=3e-2)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_a_batch_has_the_value_and_the_gradients_of_softmax_attention(masked, kv_heads):
+    q = random(3, 4, 10, 8, seed=1)
+    k, v = (random(3, kv_heads, 10, 8, seed=s) for s in (2, 3))
+    mask = random(10, 10, seed=4) > 0 if masked else torch.ones(10, 10, dtype=torch.bool)
+    mask |= torch.eye(10, dtype=torch.bool)
+    bias = torch.zeros(10, 10).masked_fill(~mask, -torch.inf) if masked else None
+    results = []
+
+    def one_by_one(q, k, v):
+        return torch.stack([plain(*x, mask) for x in zip(q, k, v, strict=True)])
+
+    for run in (lambda q, k, v: attend_batch(q, k, v, bias), one_by_one):
+        leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+        out = run(*leaves)
+        results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for ours, exact in zip(*results, strict=True):
+        torch.testing.assert_close(ours, exact, atol=1e-4, rtol=1e-4)
+
+
+def test_both_forms_agree_in_bf16_on_any_processor(monkeypatch):
+    """Whichever form a processor is given, blocks and all: the answers are as near as bf16 lets them be."""
+    q = random(6, 4, 16, seed=1).bfloat16()
+    k, v = (random(2, 40, 16, seed=s).bfloat16() for s in (2, 3))
+    blocks = [(k[:, :25], v[:, :25]), (k[:, 25:], v[:, 25:])]
+    outs = []
+    for products_used in (True, False):
+        monkeypatch.setattr("unimedvl.model.attention.by_products", lambda q, used=products_used: used)
+        outs.append(attend(q, blocks, causal=True))
+    torch.testing.assert_close(*outs, atol=2e-2, rtol=2e-2)
