@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from unimedvl.inference.unimedvl import UniMedVL
-from unimedvl.phantoms.examples import MAKERS, example
+from unimedvl.phantoms.examples import MAKERS, TURNS, example
 from unimedvl.sequence import Latent, Seen, Segment, Text
 from unimedvl.tasks import EDITING, TASKS, TEXT_TO_IMAGE, Example, task
 
 # S seen, L clean latent, T target latent, t given text, A predicted text; repeated targets count once.
 # The orders are those of arXiv 2510.15710 and the authors' loaders.
 ORDERS = {
-    "ask": {"StA", "StAtA", "StAtAtA", "StAtAtAtA"},
+    "ask": {"S" + "tA" * turns for turns in range(1, TURNS + 1)},
     "report": {"StA"},
     "generate": {"tT", "tAT"},
     "edit": {"LStAT"},
