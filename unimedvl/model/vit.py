@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimedvl.model.config import VitConfig
-from unimedvl.model.products import attend_batch, by_products
+from unimedvl.model.products import attend_batch, attend_products, by_products
 
 
 class VitAttention(nn.Module):
@@ -30,7 +30,11 @@ class VitAttention(nn.Module):
 
 def _attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
     """Attention of packed images, each within itself: [T, heads, dim] three times to the same."""
-    attend = attend_batch if by_products(q) else F.scaled_dot_product_attention
+    products = by_products(q)
+    if products and not torch.is_grad_enabled():  # in chunks: the scores of a large image would fill gigabytes
+        images = zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
+        return torch.cat([attend_products(a, b.transpose(0, 1), c.transpose(0, 1), False) for a, b, c in images])
+    attend = attend_batch if products else F.scaled_dot_product_attention
     if len(set(lengths)) == 1:  # one size: a plain batch
         shape = (len(lengths), lengths[0])
         q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in (q, k, v))

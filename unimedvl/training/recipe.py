@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from unimedvl.model.config import preset
 from unimedvl.phantoms import SIMULATORS
@@ -68,20 +68,13 @@ class Stage(_Strict):
     modalities: dict[str, Annotated[float, Field(gt=0)]] = {}
     pure_noise: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
-    @field_validator("mixture", "pure_noise")
+    @field_validator("mixture", "modalities", "pure_noise")
     @classmethod
-    def _known_tasks(cls, values: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(values) - set(MAKERS))
+    def _known_names(cls, values: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        kind, known = ("modality", SIMULATORS) if info.field_name == "modalities" else ("task", MAKERS)
+        unknown = sorted(set(values) - set(known))
         if unknown:
-            raise ValueError(f"no task called {unknown[0]!r}; there are {', '.join(MAKERS)}")
-        return values
-
-    @field_validator("modalities")
-    @classmethod
-    def _known_modalities(cls, values: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(values) - set(SIMULATORS))
-        if unknown:
-            raise ValueError(f"no modality called {unknown[0]!r}; there are {', '.join(SIMULATORS)}")
+            raise ValueError(f"no {kind} called {unknown[0]!r}; there are {', '.join(known)}")
         return values
 
     @field_validator("mixture")
