@@ -132,6 +132,13 @@ def test_times_are_drawn_from_the_generator_and_shifted(geometry):
     torch.testing.assert_close(shifted, 3 * t / (1 + 2 * t))
 
 
+def test_a_target_token_weighs_as_the_heaviest_point_of_its_square(geometry):
+    weight = torch.ones(16, 32)
+    weight[0, 31] = 5.0
+    images = [Latent(image(4, 4)), Latent(image(8, 8), True, weight=weight), Latent(image(4, 4), True)]
+    assert pack([images], geometry).target_weights.tolist() == [1, 5, 1, 1, 1]
+
+
 def test_moving_a_batch_moves_every_tensor(geometry):
     batch = pack([[Seen(image(14, 14)), Latent(image(4, 4)), Text([1], True)]], geometry).to("meta")
     tensors = [x for x in vars(batch).values() if isinstance(x, torch.Tensor)] + batch.images

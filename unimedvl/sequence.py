@@ -11,6 +11,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, fields
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unimedvl.model.config import ModelConfig
@@ -45,6 +46,8 @@ class Latent:
     Clean (`predict` false): both ways inside, seen by all that follows. To be predicted: noised,
     seen by itself alone, and the position does not move on.
     timestep_logit: the flow time before the sigmoid and the shift; drawn when packed where None.
+    weight: [h, w], at any resolution, how much a loss here counts; a token takes the largest value of
+        its square. 1 everywhere where None.
     """
 
     pixels: Tensor
@@ -52,6 +55,7 @@ class Latent:
     droppable: bool = False
     encoded: bool = False
     timestep_logit: float | None = None
+    weight: Tensor | None = None
 
 
 Segment = Text | Seen | Latent
@@ -68,7 +72,8 @@ class PackedBatch:
     images: the latents' sources, pixels or latents (images_encoded says which), each once;
         image_of says for each latent, in order, which of them it is
     latent_position_ids [Tl]; latent_shapes (rows, columns in tokens, per image)
-    timesteps [Tl], 0 for clean; noise [Tl, values]; targets [n] rows of Tl that are predicted
+    timesteps [Tl], 0 for clean; noise [Tl, values]; targets [n] rows of Tl that are predicted, and
+        target_weights [n], how much each counts
     labels [n] ids and label_rows [n] rows of T whose next token they are
     positions [T]; order [T]: the row of each token in natural order
     segment, causal, noised [T] in natural order: what `visibility` needs
@@ -87,6 +92,7 @@ class PackedBatch:
     timesteps: Tensor
     noise: Tensor
     targets: Tensor
+    target_weights: Tensor
     labels: Tensor
     label_rows: Tensor
     positions: Tensor
@@ -141,6 +147,7 @@ class _Packer:
         self.images: list[Latent] = []
         self.shapes: list[tuple[int, int]] = []
         self.times: list[float] = []
+        self.weights: list[Tensor] = []  # of the predicted images
         self.spans: list[list[tuple[int, bool]]] = []
         self.advance: list[int] = []
 
@@ -196,6 +203,8 @@ class _Packer:
         self.images.append(latent)
         self.shapes.append(shape)
         self.times.append(self._time(latent))
+        if latent.predict:
+            self.weights.append(token_weights(latent.weight, shape))
         return self._markers(shape[0] * shape[1], _LATENT)
 
     def _time(self, latent: Latent) -> float:
@@ -234,6 +243,7 @@ class _Packer:
             timesteps=times,
             noise=noise,
             targets=is_target.nonzero().flatten() if self.images else empty,
+            target_weights=torch.cat(self.weights) if self.weights else torch.empty(0),
             labels=torch.tensor(self.labels, dtype=torch.long),
             label_rows=rows[torch.tensor(self.label_at, dtype=torch.long)],
             positions=torch.tensor(self.position)[order],
@@ -283,6 +293,13 @@ def latent_grid(latent: Latent, config: ModelConfig) -> tuple[int, int]:
     if h % stride or w % stride or not h or not w:
         raise ValueError(f"a latent image is {h} x {w}; both sides must be multiples of {stride}")
     return h // stride, w // stride
+
+
+def token_weights(weight: Tensor | None, shape: tuple[int, int]) -> Tensor:
+    """A loss's weights [h, w] as those of rows x columns of tokens, [rows * columns]: the largest of each square."""
+    if weight is None:
+        return torch.ones(shape[0] * shape[1])
+    return F.adaptive_max_pool2d(weight[None].float(), shape).flatten()
 
 
 def visibility(segment: Tensor, causal: Tensor, noised: Tensor) -> Tensor:

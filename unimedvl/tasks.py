@@ -63,12 +63,14 @@ class Example:
 
     images: inputs, each [3, H, W] in [-1, 1]. turns: (request, answer) pairs; all tasks but `ask`
     have one. targets: images to be drawn; more than one are the same image under several noises.
+    focus: [H, W] bool, where a target shows what the words ask for; None where that is not known.
     """
 
     task: str
     images: tuple[Tensor, ...]
     turns: tuple[tuple[str, str], ...]
     targets: tuple[Tensor, ...] = ()
+    focus: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,14 @@ def test_recomputing_layers_in_the_backward_pass_changes_no_gradient(make_model,
         torch.testing.assert_close(a, b)
 
 
+def test_a_target_token_counts_by_its_weight(model, geometry, make_image):
+    weight = torch.tensor([[1.0, 3.0], [0.0, 1.0]])
+    target = Latent(make_image(8, 8, 1), True, timestep_logit=0.1, weight=weight)
+    losses = model(pack([[target]], geometry, torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(losses.total(), (losses.mse * weight.flatten()[:, None]).mean())
+    assert losses.total() != losses.mse.mean()
+
+
 def test_bf16_runs_every_path_near_float32(make_model, geometry, model, make_image):
     half = make_model(geometry).bfloat16()
     context = [Latent(make_image(8, 8, 1)), Seen(make_image(14, 28, 2)), Text([1, 2, 3])]

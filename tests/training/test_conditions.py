@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unimedvl.sequence import Latent, Seen, Text, pack
 from unimedvl.training.recipe import Stage
-from unimedvl.training.unified import TaskStream, drop_conditions, noise_wholly
+from unimedvl.training.unified import TaskStream, drop_conditions, focus, noise_wholly
 
 IMAGE = torch.zeros(3, 14, 14)
 LATENT = torch.zeros(3, 4, 4)
@@ -40,6 +40,19 @@ def test_targets_alone_are_noised_wholly_at_their_rate():
     assert given is segments[0] and text is segments[1]
     assert np.mean([t.timestep_logit is not None for t in targets]) == pytest.approx(0.3, abs=0.1)
     assert noise_wholly(segments, 0.0, np.random.default_rng(0)) == segments
+
+
+def test_focus_weighs_targets_alone_and_only_where_all_words_are_there(tiny, unified_recipe):
+    where = torch.zeros(4, 4, dtype=torch.bool)
+    where[0, 0] = True
+    given, target = focus([Latent(LATENT), Latent(LATENT, True)], where, 2.0)
+    assert given.weight is None and target.weight[0].tolist() == [3, 1, 1, 1]
+    stage = Stage(steps=1, mixture={"generate": 1.0}, focus={"generate": 4.0})
+    weighed = {}
+    for drop in (0.0, 1.0):
+        recipe = unified_recipe.model_copy(update={"stages": [stage], "drop": {"text": drop}})
+        weighed[drop] = {x for b in batches(tiny, recipe, 0) for x in b.target_weights.tolist()}
+    assert weighed == {0.0: {1.0, 5.0}, 1.0: {1.0}}
 
 
 def test_a_target_noised_wholly_is_its_noise(tiny):

@@ -22,14 +22,19 @@ from unimedvl.sequence import PackedBatch, Segment, grid_position_ids, pack, pat
 
 @dataclass
 class Losses:
-    """ce: next-token loss of each label [n]. mse: squared error of each target token and value [m, d]."""
+    """ce: next-token loss of each label [n]. mse: squared error of each target token and value [m, d].
+
+    mse_weights: how much each target token counts in the total [m].
+    """
 
     ce: Tensor
     mse: Tensor
+    mse_weights: Tensor
 
     def total(self, ce_weight: float = 1.0, mse_weight: float = 1.0) -> Tensor:
         """Weighed sum of the means; a loss without targets counts nothing."""
-        parts = [w * x.mean() for w, x in ((ce_weight, self.ce), (mse_weight, self.mse)) if x.numel()]
+        mse = self.mse * self.mse_weights[:, None] if self.mse.numel() else self.mse
+        parts = [w * x.mean() for w, x in ((ce_weight, self.ce), (mse_weight, mse)) if x.numel()]
         return torch.stack(parts).sum()
 
 
@@ -230,7 +235,7 @@ class UnifiedModel(nn.Module):
         if len(batch.targets):
             target = velocity_target(clean, batch.noise)[batch.targets]
             mse = (self.llm2vae(gen[batch.targets]).float() - target).square()
-        return Losses(ce, mse)
+        return Losses(ce, mse, batch.target_weights)
 
     # Inference -------------------------------------------------------------------------------
 

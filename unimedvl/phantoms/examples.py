@@ -80,15 +80,27 @@ def generate(study: Study, rng: np.random.Generator) -> Example:
     if rng.random() < THINKING:
         request, answer = f"{THINK_FIRST} {request}", plan(study, view, rng)
     target = to_pixels(study.images[view])
-    return Example("generate", (), ((request, answer),), (target, target))
+    return Example("generate", (), ((request, answer),), (target, target), _asked(study))
+
+
+def _asked(study: Study) -> Tensor | None:
+    """Where the study's findings lie, [H, W] bool; None where there are none, or no masks of them."""
+    masks = [study.masks[f.name] for f in study.findings if f.name in study.masks]
+    return torch.from_numpy(np.any(masks, axis=0)) if masks else None
 
 
 def _edit(
-    task: str, rng: np.random.Generator, given: np.ndarray | Tensor, drawn: np.ndarray | Tensor, **wishes
+    task: str,
+    rng: np.random.Generator,
+    given: np.ndarray | Tensor,
+    drawn: np.ndarray | Tensor,
+    focus: np.ndarray | None = None,
+    **wishes,
 ) -> Example:
     given, drawn = (x if isinstance(x, Tensor) else to_pixels(x) for x in (given, drawn))
     turn = (edit_request(task, rng, **wishes), edit_reply(task, rng, **wishes))
-    return Example(task, (given,), (turn,), (drawn, drawn))
+    where = None if focus is None else torch.from_numpy(focus)
+    return Example(task, (given,), (turn,), (drawn, drawn), where)
 
 
 def stain(study: Study, rng: np.random.Generator) -> Example:
@@ -112,7 +124,8 @@ def segment(study: Study, rng: np.random.Generator) -> Example:
     names = [n for n in names if n in study.masks and study.masks[n].any()]
     name = names[rng.integers(len(names))]
     view = next(iter(study.images))
-    return _edit("segment", rng, study.images[view], study.masks[name], target=name)
+    mask = study.masks[name]
+    return _edit("segment", rng, study.images[view], mask, focus=mask, target=name)
 
 
 def counterfactual(study: Study, rng: np.random.Generator) -> Example:
@@ -127,10 +140,11 @@ def counterfactual(study: Study, rng: np.random.Generator) -> Example:
     rest = tuple(f for f in case.findings if f is not finding)
     other = simulator.render(case.with_findings(rest), size)
     before, after, change = study.images[view], other.images[view], "resolved"
+    where = study.masks.get(finding.name)
     if rng.random() < 0.5:
         before, after, change = after, before, "new"
     return _edit(
-        "counterfactual", rng, before, after, modality=study.modality, finding=finding, change=change
+        "counterfactual", rng, before, after, where, modality=study.modality, finding=finding, change=change
     )
 
 

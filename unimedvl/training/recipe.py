@@ -61,14 +61,16 @@ class Stage(_Strict):
     modalities: how often each, among those that have the task; 1 where not named.
     pure_noise: by task, the chance that a target is noised wholly, at the time 1, which is seldom drawn
         otherwise. A drawing of one or two steps, the nearest to a truth where there is one, lives on it.
+    focus: by task, how much more the loss counts where a target shows what the words ask for.
     """
 
     steps: int = Field(gt=0)
     mixture: dict[str, float]
     modalities: dict[str, Annotated[float, Field(gt=0)]] = {}
     pure_noise: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    focus: dict[str, Annotated[float, Field(ge=0)]] = {}
 
-    @field_validator("mixture", "modalities", "pure_noise")
+    @field_validator("mixture", "modalities", "pure_noise", "focus")
     @classmethod
     def _known_names(cls, values: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         kind, known = ("modality", SIMULATORS) if info.field_name == "modalities" else ("task", MAKERS)
