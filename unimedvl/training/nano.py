@@ -33,9 +33,9 @@ TEXTS = 20_000
 # One update from pure noise gives the mean of what is likely, which is nearest the truth where there is one.
 _UNGUIDED = {"shift": 1.0, "guidance": {"text_scale": 1.0}}
 DRAWING = {
-    "generate": {"steps": 25, "guidance": {"text_scale": 3.0, "interval": [0.0, 1.0]}},
-    **{name: {"steps": 2, **_UNGUIDED} for name in ("upscale", "translate")},
-    **{name: {"steps": 12, **_UNGUIDED} for name in ("edit", "stain", "segment", "counterfactual", "reconstruct")},
+    "generate": {"steps": 25, "guidance": {"text_scale": 2.0, "interval": [0.0, 1.0]}},
+    **{name: {"steps": 2, **_UNGUIDED} for name in ("upscale", "translate", "segment", "counterfactual")},
+    **{name: {"steps": 12, **_UNGUIDED} for name in ("edit", "stain", "reconstruct")},
 }
 CARD = {
     "name": "nano",
