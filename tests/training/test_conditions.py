@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from unimedvl.sequence import Latent, Seen, Text, pack
 from unimedvl.training.recipe import Stage
-from unimedvl.training.unified import TaskStream, drop_conditions, focus, noise_wholly
+from unimedvl.training.unified import TaskBatches, drop_conditions, focus, noise_wholly
 
 IMAGE = torch.zeros(3, 14, 14)
 LATENT = torch.zeros(3, 4, 4)
@@ -61,11 +61,11 @@ def test_a_target_noised_wholly_is_its_noise(tiny):
 
 
 def batches(tiny, recipe, start: int, count: int = 2) -> list:
-    stream = iter(TaskStream(recipe, recipe.stages[0], tiny.model.config, tiny.prepare, start))
-    return [next(stream) for _ in range(count)]
+    data = TaskBatches(recipe, recipe.stages[0], tiny.model.config, tiny.prepare)
+    return [data[step] for step in range(start, start + count)]
 
 
-def test_batches_hold_enough_tokens_and_depend_on_seed_and_start_alone(tiny, unified_recipe):
+def test_batches_hold_enough_tokens_and_depend_on_seed_and_step_alone(tiny, unified_recipe):
     a, b, later = (batches(tiny, unified_recipe, start) for start in (0, 0, 5))
     for x, y in zip(a, b, strict=True):
         assert x.num_tokens >= unified_recipe.tokens
@@ -85,7 +85,7 @@ def test_a_mixture_of_one_task_holds_that_task_alone(tiny, unified_recipe, name,
 
 
 def test_the_size_of_a_sequence_is_known_before_it_is_packed(tiny, unified_recipe):
-    """The stream counts tokens to fill a step; the packed batch must have as many."""
-    stream = TaskStream(unified_recipe, unified_recipe.stages[0], tiny.model.config, tiny.prepare, 0)
+    """The data set counts tokens to fill a step; the packed batch must have as many."""
+    data = TaskBatches(unified_recipe, unified_recipe.stages[0], tiny.model.config, tiny.prepare)
     segments = [Text([1, 2]), Seen(torch.zeros(3, 28, 42)), Latent(torch.zeros(3, 8, 12)), Text([3])]
-    assert sum(stream._size(s) for s in segments) == pack([segments], tiny.model.config).num_tokens
+    assert sum(data._size(s) for s in segments) == pack([segments], tiny.model.config).num_tokens

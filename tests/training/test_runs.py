@@ -51,26 +51,26 @@ def small_samples(monkeypatch):
     )
 
 
-def resumed(stop_at, module, train, recipe, folder, read_log, name: str, total: int):
-    """Run into a stop at step 5, go on, and run again when all is done: (weights, weights)."""
+def check_resumed(stop_at, module, train, folder, read_log, name: str, total: int) -> None:
+    """A run stopped at step 5 goes on to the weights, and the log, of one that was never stopped."""
+    whole, torn = folder / "whole", folder / "torn"
+    never_stopped = train(whole).state_dict()
     stop_at(module, 5)
     with pytest.raises(Stopped):
-        train()
-    state = torch.load(folder / f"{name}.pt", weights_only=True)
-    assert state["step"] == 3  # the last multiple of save_every
+        train(torn)
+    assert torch.load(torn / f"{name}.pt", weights_only=True)["step"] == 4  # the last multiple of save_every
+    with (torn / f"{name}.jsonl").open("a") as log:
+        log.write('{"step": 8, "loss": 0.1}\n{"st')  # taken after the last state, and cut off
     stop_at(module, -1)
-    first = train()
-    assert torch.load(folder / f"{name}.pt", weights_only=True)["step"] == total
-    steps = [line["step"] for line in read_log(folder / f"{name}.jsonl")]
-    assert steps == [4, *range(4, total + 1, 4)]  # step 4 was taken twice
-    again = train()
-    assert [line["step"] for line in read_log(folder / f"{name}.jsonl")] == steps
-    assert not list(folder.glob("*.part"))
-    return first.state_dict(), again.state_dict()
-
-
-def same(a: dict, b: dict) -> bool:
-    return all(torch.equal(a[n], b[n]) for n in a)
+    for _ in range(2):  # a run that is done changes nothing
+        weights = train(torn).state_dict()
+        assert all(torch.equal(weights[n], never_stopped[n]) for n in weights)
+        assert torch.load(torn / f"{name}.pt", weights_only=True)["step"] == total
+        lines, expected = (read_log(f / f"{name}.jsonl") for f in (torn, whole))
+        assert [line | {"seconds": 0} for line in lines] == [line | {"seconds": 0} for line in expected]
+        seconds = [line["seconds"] for line in lines]
+        assert seconds == sorted(seconds)
+        assert not list(torn.glob("*.part"))
 
 
 def test_the_autoencoder_learns_and_its_latents_have_unit_variance(vae_recipe, tmp_path, read_log):
@@ -78,7 +78,7 @@ def test_the_autoencoder_learns_and_its_latents_have_unit_variance(vae_recipe, t
     vae = train_vae(VAE, vae_recipe.model_copy(update={"phases": phases}), tmp_path)
     psnr = [line["psnr"] for line in read_log(tmp_path / "vae.jsonl")]
     assert psnr[-1] > psnr[0] + 2
-    batch = next(iter(autoencoder.ImageStream(8, 128, seed=2)))
+    batch = autoencoder.Crops(8, 128, seed=2)[0]
     with torch.no_grad():
         latents = vae.encode(batch)
     assert abs(latents.mean()) < 0.3 and 0.6 < latents.std() < 1.6
@@ -89,7 +89,7 @@ def test_turning_the_latents_leaves_every_picture_as_it_was_and_evens_their_chan
     vae = Autoencoder(VAE)
     with torch.no_grad():  # nearly all variance on one channel, as an autoencoder trained alone has it
         vae.encoder.conv_out.weight[0] *= 20
-        images = next(iter(autoencoder.ImageStream(8, 128, seed=2)))
+        images = autoencoder.Crops(8, 128, seed=2)[0]
         before, spread = vae.decode(vae.encode(images)), vae.encode(images).std((0, 2, 3))
         autoencoder.normalise(vae)
         after, latents = vae.decode(vae.encode(images)), vae.encode(images)
@@ -101,11 +101,7 @@ def test_turning_the_latents_leaves_every_picture_as_it_was_and_evens_their_chan
 
 
 def test_the_autoencoder_goes_on_where_it_stopped(vae_recipe, tmp_path, stop_at, read_log):
-    def train():
-        return train_vae(VAE, vae_recipe, tmp_path)
-
-    weights = resumed(stop_at, autoencoder, train, vae_recipe, tmp_path, read_log, "vae", 16)
-    assert same(*weights)
+    check_resumed(stop_at, autoencoder, partial(train_vae, VAE, vae_recipe), tmp_path, read_log, "vae", 16)
 
 
 def test_the_vit_learns(vit_recipe, tmp_path, read_log):
@@ -115,10 +111,7 @@ def test_the_vit_learns(vit_recipe, tmp_path, read_log):
 
 
 def test_the_vit_goes_on_where_it_stopped(vit_recipe, tmp_path, stop_at, read_log):
-    def train():
-        return train_vit(VIT, vit_recipe, tmp_path)
-
-    assert same(*resumed(stop_at, vit, train, vit_recipe, tmp_path, read_log, "vit", 12))
+    check_resumed(stop_at, vit, partial(train_vit, VIT, vit_recipe), tmp_path, read_log, "vit", 12)
 
 
 def test_each_stage_draws_from_its_own_mixture(start, tiny, unified_recipe, tmp_path, read_log):
@@ -161,10 +154,10 @@ def test_the_whole_model_learns_and_leaves_the_autoencoder_alone(
 
 
 def test_the_whole_model_goes_on_where_it_stopped(start, tiny, unified_recipe, tmp_path, stop_at, read_log):
-    def train():
-        return train_unified(start(), tiny.prepare, unified_recipe, tmp_path)
+    def train(folder):
+        return train_unified(start(), tiny.prepare, unified_recipe, folder)
 
-    assert same(*resumed(stop_at, unified, train, unified_recipe, tmp_path, read_log, "unified", 16))
+    check_resumed(stop_at, unified, train, tmp_path, read_log, "unified", 16)
 
 
 def test_a_task_without_an_image_to_draw_logs_no_flow_loss(start, tiny, unified_recipe, tmp_path, read_log):
@@ -209,9 +202,13 @@ def test_a_state_that_cannot_be_written_leaves_the_last_good_one(tmp_path, monke
     assert torch.load(file, weights_only=True) == {"step": 1}
 
 
-def test_crops_are_in_range_and_the_same_for_a_seed():
-    a, b, other = (next(iter(autoencoder.ImageStream(4, 16, seed=seed))) for seed in (0, 0, 1))
+def test_crops_are_in_range_and_the_same_for_a_seed_and_a_step():
+    a, b, other = (autoencoder.Crops(4, 16, seed=seed)[0] for seed in (0, 0, 1))
     assert a.shape == (4, 3, 16, 16) and a.dtype == torch.float32
     assert -1 <= a.min() and a.max() <= 1 and a.std() > 0.05
     assert torch.equal(a, b) and not torch.equal(a, other)
+    passing = autoencoder.Crops(4, 16, seed=0, window=5)
+    steps = [passing[step] for step in range(4)]
+    assert torch.equal(autoencoder.Crops(4, 16, seed=0, window=5)[3], steps[3])
+    assert set(passing.rendered) <= set(range(3, 8))
     assert np.isfinite(a.numpy()).all()

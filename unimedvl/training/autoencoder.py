@@ -12,13 +12,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from unimedvl.model.config import VaeConfig
 from unimedvl.model.vae import Autoencoder
-from unimedvl.training.images import ImageStream
+from unimedvl.training.images import Crops
 from unimedvl.training.recipe import VaeRecipe
-from unimedvl.training.run import RunLog, cosine, device, save_state
+from unimedvl.training.run import RunLog, batches_of, cosine, device, reseed, save_state
 
 
 def vae_loss(vae: Autoencoder, pixels: Tensor, kl_weight: float) -> tuple[Tensor, Tensor]:
@@ -52,20 +51,18 @@ def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log, first = RunLog(folder / "vae.jsonl"), 0
+    log, first = RunLog(folder / "vae.jsonl", step), 0
     for phase in recipe.phases:
-        if step < first + phase.steps:
-            stream = ImageStream(phase.batch, phase.crop, seed=recipe.seed + step)
-            loader = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=8))
-        while step < first + phase.steps:
+        first += phase.steps
+        for pixels in batches_of(range(step, first), Crops(phase.batch, phase.crop, seed=recipe.seed)):
+            reseed(recipe.seed, step)
             rate = cosine(step, total, recipe.learning_rate, recipe.warmup)
-            mse = _step(vae, optimiser, next(loader), rate, recipe)
+            mse = _step(vae, optimiser, pixels, rate, recipe)
             step += 1
             log.add(step, recipe.log_every, psnr=-10 * math.log10(mse / 4), rate=rate)
             if step % recipe.save_every == 0 or step == total:
                 state = {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
                 save_state(state_file, state)
-        first += phase.steps
     return normalise(vae)
 
 
@@ -106,11 +103,11 @@ def normalise(vae: Autoencoder, batches: int = 8) -> Autoencoder:
 
 def _moments(vae: Autoencoder, batches: int) -> tuple[Tensor, Tensor]:
     """Means and log-variances of the cells of training images, each [cells, channels] float32."""
-    images = iter(ImageStream(32, 128, seed=1))
+    images = Crops(32, 128, seed=1)
     where = next(vae.parameters()).device
     found = [
-        vae.moments(next(images).to(where, memory_format=torch.channels_last)).movedim(1, -1).flatten(0, 2)
-        for _ in range(batches)
+        vae.moments(images[step].to(where, memory_format=torch.channels_last)).movedim(1, -1).flatten(0, 2)
+        for step in range(batches)
     ]
     return torch.cat(found).float().chunk(2, dim=1)
 

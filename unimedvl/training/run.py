@@ -1,4 +1,8 @@
-"""What every training here shares: the rate's schedule, the log, and states written whole or not at all."""
+"""What every training here shares: the rate's schedule, its chance, the log, and states written whole or not at all.
+
+A step's batch and noise follow from the seed, the step and the process alone. So a run that was killed and goes on
+from its last state takes the same steps, to the last bit, as one that was never interrupted.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +37,38 @@ def cosine(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-class RunLog:
-    """Means of what was added, one JSON line every so many steps."""
+def chance(seed: int, step: int) -> np.random.Generator:
+    """What is drawn by chance for a step, in this process."""
+    return np.random.default_rng((seed, step, rank()))
 
-    def __init__(self, file: Path) -> None:
+
+def reseed(seed: int, step: int) -> None:
+    """Make what torch draws by chance in a step depend on the seed, the step and the process alone."""
+    torch.manual_seed(int(chance(seed, step).integers(2**62)))
+
+
+def batches_of(steps: range, data: Dataset, workers: int = 1) -> Iterator:
+    """The batches ``data[step]`` of some steps in order, made by other processes while one is trained on."""
+    loader = DataLoader(data, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4)
+    return iter(loader)
+
+
+class RunLog:
+    """Means of what was added, one JSON line every so many steps.
+
+    done: steps that the run has behind it. Lines of later ones, which will be taken again, are removed.
+    """
+
+    def __init__(self, file: Path, done: int = 0) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.file, self.started = file, time.monotonic()
+        lines = file.read_text().splitlines() if file.is_file() else []
+        kept = [line for line in lines if _is_record(line) and json.loads(line)["step"] <= done]
+        if kept != lines and rank() == 0:
+            part = file.with_suffix(".part")
+            part.write_text("".join(line + "\n" for line in kept))
+            part.replace(file)
+        self.file = file
+        self.started = time.monotonic() - (json.loads(kept[-1])["seconds"] if kept else 0)
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
 
@@ -53,6 +85,14 @@ class RunLog:
             out.write(json.dumps(record) + "\n")
         logger.info("%s", record)
         self.sums, self.counts = {}, {}
+
+
+def _is_record(line: str) -> bool:
+    """False for what a killed process left half-written."""
+    try:
+        return "step" in json.loads(line)
+    except ValueError:
+        return False
 
 
 def save_state(file: Path, state: dict) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import Dataset
 
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.unified import UnifiedModel
@@ -19,7 +18,17 @@ from unimedvl.phantoms.examples import example
 from unimedvl.sequence import Latent, PackedBatch, Segment, Text, pack
 from unimedvl.tasks import TASKS, Example
 from unimedvl.training.recipe import Stage, UnifiedRecipe
-from unimedvl.training.run import RunLog, average_gradients, cosine, device, rank, save_state
+from unimedvl.training.run import (
+    RunLog,
+    average_gradients,
+    batches_of,
+    chance,
+    cosine,
+    device,
+    rank,
+    reseed,
+    save_state,
+)
 from unimedvl.transforms import Prepare
 
 
@@ -51,32 +60,25 @@ def focus(segments: list[Segment], where: Tensor, strength: float) -> list[Segme
     return [replace(s, weight=weight) if isinstance(s, Latent) and s.predict else s for s in segments]
 
 
-class TaskStream(IterableDataset):
-    """Packed batches of simulated examples; sequences are added until a batch has `tokens` tokens."""
+class TaskBatches(Dataset):
+    """For each step a packed batch of simulated examples: sequences are added until it has `tokens` tokens."""
 
-    def __init__(
-        self, recipe: UnifiedRecipe, stage: Stage, config: ModelConfig, prepare: Prepare, start: int
-    ) -> None:
-        self.recipe, self.stage, self.config, self.prepare, self.start = recipe, stage, config, prepare, start
+    def __init__(self, recipe: UnifiedRecipe, stage: Stage, config: ModelConfig, prepare: Prepare) -> None:
+        self.recipe, self.stage, self.config, self.prepare = recipe, stage, config, prepare
 
-    def __iter__(self) -> Iterator[PackedBatch]:
-        worker = torch.utils.data.get_worker_info()
-        if worker:
-            torch.set_num_threads(1)
-        seed = (self.recipe.seed, self.start, rank(), worker.id if worker else 0)
-        rng = np.random.default_rng(seed)
+    def __getitem__(self, step: int) -> PackedBatch:
+        rng = chance(self.recipe.seed, step)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         names = list(self.stage.mixture)
         weights = np.array([self.stage.mixture[n] for n in names])
-        while True:
-            sequences, tokens = [], 0
-            while tokens < self.recipe.tokens:
-                task = str(rng.choice(names, p=weights / weights.sum()))
-                chosen = example(task, rng, weights=self.stage.modalities)
-                segments = self._segments(chosen, rng)
-                sequences.append(segments)
-                tokens += sum(self._size(s) for s in segments)
-            yield pack(sequences, self.config, generator)
+        sequences, tokens = [], 0
+        while tokens < self.recipe.tokens:
+            task = str(rng.choice(names, p=weights / weights.sum()))
+            chosen = example(task, rng, weights=self.stage.modalities)
+            segments = self._segments(chosen, rng)
+            sequences.append(segments)
+            tokens += sum(self._size(s) for s in segments)
+        return pack(sequences, self.config, generator)
 
     def _segments(self, chosen: Example, rng: np.random.Generator) -> list[Segment]:
         whole = TASKS[chosen.task].sequence(chosen, self.prepare)
@@ -111,18 +113,16 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log, end = RunLog(folder / "unified.jsonl"), 0
+    log, end = RunLog(folder / "unified.jsonl", step), 0
     for stage in recipe.stages:
         end += stage.steps
-        if step < end:
-            stream = TaskStream(recipe, stage, model.config, prepare, start=step)
-            loader = iter(DataLoader(stream, batch_size=None, num_workers=recipe.workers, prefetch_factor=4))
-        while step < end:
+        data = TaskBatches(recipe, stage, model.config, prepare)
+        for batch in batches_of(range(step, end), data, recipe.workers):
+            reseed(recipe.seed, step)
             rate = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]
-            batch = next(loader).to(where)
-            means = _step(model, optimiser, batch, recipe)
+            means = _step(model, optimiser, batch.to(where), recipe)
             step += 1
             # The average follows closely at first, or it would keep the random start for long.
             _follow(average, model, min(recipe.ema, step / (step + 10)))

@@ -7,14 +7,13 @@ on the mean says what the image is and what it shows. The heads are thrown away 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import Dataset
 
 from unimedvl.imaging.resize import resize
 from unimedvl.model.config import VitConfig
@@ -23,7 +22,7 @@ from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.sequence import grid_position_ids, patchify
 from unimedvl.training.recipe import VitRecipe
-from unimedvl.training.run import RunLog, cosine, device, save_state
+from unimedvl.training.run import RunLog, batches_of, chance, cosine, device, reseed, save_state
 
 
 def names_of_masks() -> list[str]:
@@ -40,24 +39,20 @@ def names_of_views() -> list[str]:
     return [f"{m}: {view}" for m, s in SIMULATORS.items() for view in s.VIEWS]
 
 
-class SeeingStream(IterableDataset):
-    """Batches of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], view [B]."""
+class Sights(Dataset):
+    """For each step a batch of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], view [B]."""
 
     def __init__(self, config: VitConfig, side: int, batch: int, seed: int) -> None:
         self.config, self.side, self.batch, self.seed = config, side, batch, seed
         self.masks = {name: i for i, name in enumerate(names_of_masks())}
         self.views = {name: i for i, name in enumerate(names_of_views())}
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        worker = torch.utils.data.get_worker_info()
-        if worker:
-            torch.set_num_threads(1)
-        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
-        while True:
-            samples: list[tuple[Tensor, ...]] = []
-            while len(samples) < self.batch:
-                samples += self._study(rng)
-            yield tuple(torch.stack(x) for x in zip(*samples[: self.batch], strict=True))
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        rng = chance(self.seed, step)
+        samples: list[tuple[Tensor, ...]] = []
+        while len(samples) < self.batch:
+            samples += self._study(rng)
+        return tuple(torch.stack(x) for x in zip(*samples[: self.batch], strict=True))
 
     def _study(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
         modality = list(SIMULATORS)[rng.integers(len(SIMULATORS))]
@@ -100,26 +95,26 @@ class SeeingHeads(nn.Module):
 def train_vit(config: VitConfig, recipe: VitRecipe, folder: Path) -> Vit:
     """Writes vit.pt and vit.jsonl to `folder`, and goes on where it stopped."""
     torch.manual_seed(recipe.seed)
-    stream = SeeingStream(config, recipe.side, recipe.batch, recipe.seed)
+    data = Sights(config, recipe.side, recipe.batch, recipe.seed)
     vit = Vit(config)
-    heads = SeeingHeads(config.hidden_size, len(stream.masks), len(stream.views))
+    heads = SeeingHeads(config.hidden_size, len(data.masks), len(data.views))
     where = device()
     model = nn.ModuleDict({"vit": vit, "heads": heads}).to(where)
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
-    log, step = RunLog(folder / "vit.jsonl"), 0
-    file = folder / "vit.pt"
+    file, step = folder / "vit.pt", 0
     if file.is_file():
         state = torch.load(file, weights_only=True, map_location=where)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        stream.seed, step = recipe.seed + state["step"], state["step"]
+        step = state["step"]
+    log = RunLog(folder / "vit.jsonl", step)
     cells = recipe.side // config.patch_size
     positions = grid_position_ids(cells, cells, config.max_patches_per_side).repeat(recipe.batch).to(where)
-    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
-    while step < recipe.steps:
+    for batch in batches_of(range(step, recipe.steps), data):
+        reseed(recipe.seed, step)
         for group in optimiser.param_groups:
             group["lr"] = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
-        patches, *truth = (x.to(where) for x in next(batches))
+        patches, *truth = (x.to(where) for x in batch)
         with torch.autocast(where.type, dtype=torch.bfloat16, enabled=recipe.bf16):
             hidden = vit(patches.flatten(0, 1), positions, [cells * cells] * recipe.batch)
             loss, right = heads.losses(hidden.unflatten(0, (recipe.batch, -1)), *truth)
