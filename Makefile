@@ -1,4 +1,5 @@
 # `make` alone lists what there is. Everything runs in .venv, which is made once from requirements.lock.
+# What stands in ARGS is added to the command that a target runs, as in `make test ARGS="-k tokenizer"`.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,24 +41,24 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)  ## run every task on real files and simulated studies, as one page
-	$(BIN)/python -m unimedvl.demo
+	$(BIN)/python -m unimedvl.demo $(ARGS)
 
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)  ## check the code's style
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . $(ARGS)
 
 bench: $(STAMP)  ## measure speed against this machine's own limits
-	$(BIN)/python -m benchmarks.machine
+	$(BIN)/python -m benchmarks.machine $(ARGS)
 
 nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studies
-	$(BIN)/python -m benchmarks.nano
+	$(BIN)/python -m benchmarks.nano $(ARGS)
 
 # Memory that glibc keeps instead of giving back after each step: a step takes an eighth less time.
 train-nano: $(STAMP)  ## train the embedded model again, from nothing (hours)
 	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456 \
-	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano.yaml
+	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano.yaml $(ARGS)
 
 clean:  ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
