@@ -35,7 +35,7 @@ def train(
     from unimedvl.training.run import rank
 
     settings = load_recipe(recipe, overrides or [])
-    if not output.quiet and rank() == 0:
+    if not output.quiet:
         _log_progress(terminal)
     folder = train_nano(settings, export)
     if rank() != 0:

@@ -18,7 +18,7 @@ from unimedvl.phantoms.corpus import corpus
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
 from unimedvl.training.autoencoder import train_vae
 from unimedvl.training.recipe import Recipe
-from unimedvl.training.run import first_alone, join_processes, leave_processes, rank
+from unimedvl.training.run import join_processes, leave_processes, rank, shared_out
 from unimedvl.training.unified import train_unified
 from unimedvl.training.vit import train_vit
 from unimedvl.transforms import Prepare
@@ -48,18 +48,19 @@ CARD = {
 def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     """Run every part of the recipe; returns the folder of the exported checkpoint.
 
-    Under torchrun the whole model is trained by all processes, and the rest by the first: on a CPU,
-    two processes of one thread each make better use of two cores than one of two threads.
+    Under torchrun the autoencoder and the ViT are trained side by side, each by one process, and the
+    whole model by all: on a CPU, two processes of one thread each make better use of two cores than
+    one of two threads.
     """
     join_processes()
     folder = recipe.folder
     folder.mkdir(parents=True, exist_ok=True)
     config = preset(recipe.preset)
-    tokenizer = first_alone(lambda: nano_tokenizer(folder / "tokenizer", config.decoder.vocab_size))
-    logger.info("autoencoder")
-    vae = first_alone(lambda: train_vae(config.vae, recipe.vae, folder))
-    logger.info("vit")
-    vit = first_alone(lambda: train_vit(config.vit, recipe.vit, folder))
+    [tokenizer] = shared_out(lambda: nano_tokenizer(folder / "tokenizer", config.decoder.vocab_size))
+    logger.info("autoencoder and ViT")
+    vae, vit = shared_out(
+        lambda: train_vae(config.vae, recipe.vae, folder), lambda: train_vit(config.vit, recipe.vit, folder)
+    )
     config = replace(config, vae=vae.config, special=tokenizer.special)
     model = UnifiedModel(config)
     model.initialise(torch.Generator().manual_seed(recipe.unified.seed))

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# How long processes wait for the first one, which trains the smaller parts alone.
+# How long processes wait for each other, for one may train a smaller part alone.
 PATIENCE = timedelta(hours=12)
 
 
@@ -57,13 +57,14 @@ class RunLog:
     """Means of what was added, one JSON line every so many steps.
 
     done: steps that the run has behind it. Lines of later ones, which will be taken again, are removed.
+    writes: whether this process is the one that adds; where several train together, one of them does.
     """
 
-    def __init__(self, file: Path, done: int = 0) -> None:
+    def __init__(self, file: Path, done: int = 0, writes: bool = True) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         lines = file.read_text().splitlines() if file.is_file() else []
         kept = [line for line in lines if _is_record(line) and json.loads(line)["step"] <= done]
-        if kept != lines and rank() == 0:
+        if kept != lines and writes:
             part = file.with_suffix(".part")
             part.write_text("".join(line + "\n" for line in kept))
             part.replace(file)
@@ -83,7 +84,7 @@ class RunLog:
         record |= {name: round(total / self.counts[name], 4) for name, total in self.sums.items()}
         with self.file.open("a") as out:
             out.write(json.dumps(record) + "\n")
-        logger.info("%s", record)
+        logger.info("%s: %s", self.file.stem, record)
         self.sums, self.counts = {}, {}
 
 
@@ -117,13 +118,16 @@ def join_processes() -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
-def first_alone(work: Callable[[], T]) -> T:
-    """Let the first process do some work that leaves its state on disk; the others then find it done."""
-    if rank() == 0:
-        done = work()
+def shared_out(*works: Callable[[], T]) -> list[T]:
+    """Results of pieces of work that do not need each other, each done by one of the processes.
+
+    A piece must leave its result on disk, and give it from there when called again, as the other processes do.
+    """
+    processes = dist.get_world_size() if dist.is_initialized() else 1
+    done = {i: work() for i, work in enumerate(works) if i % processes == rank()}
     if dist.is_initialized():
         dist.barrier()
-    return done if rank() == 0 else work()
+    return [done[i] if i in done else work() for i, work in enumerate(works)]
 
 
 def leave_processes() -> None:

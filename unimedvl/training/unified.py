@@ -113,7 +113,7 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log, end = RunLog(folder / "unified.jsonl", step), 0
+    log, end = RunLog(folder / "unified.jsonl", step, writes=rank() == 0), 0
     for stage in recipe.stages:
         end += stage.steps
         data = TaskBatches(recipe, stage, model.config, prepare)
