@@ -1,21 +1,22 @@
 """What this machine can do: matrix products at given shapes, and reading memory.
 
-The limit of a pass is the time that its matrix products take alone: `F.linear` on the very shapes, with as
-many different weights as the pass has, one after another and nothing in between.
+The limit of a pass is the time that its matrix products take alone: on the very shapes, with as many different
+weights as the pass has, one after another and nothing in between. It is measured twice: with `F.linear`, which
+is what PyTorch makes of this machine, and with weights laid out for it (`unimedvl.model.linear`).
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.work import Product, Work
+from unimedvl.model.linear import Linear
 
 # Bytes read for the bandwidth: far more than any cache holds.
 READ_BYTES = 2**29
@@ -49,9 +50,9 @@ class Weights:
 
 
 class Chain:
-    """The products of a pass in about the order of its layers."""
+    """The products of a pass in about the order of its layers; packed: with weights laid out for this processor."""
 
-    def __init__(self, products: tuple[Product, ...], weights: Weights) -> None:
+    def __init__(self, products: tuple[Product, ...], weights: Weights, packed: bool = False) -> None:
         taken: dict[tuple[int, int], int] = {}
         calls: list[tuple[float, Tensor, Tensor]] = []
         inputs: dict[tuple[int, int], Tensor] = {}
@@ -63,12 +64,21 @@ class Chain:
             own = weights.take(p.n, p.k, start + p.copies)[start:]
             calls += [((i + 0.5) / p.copies, inputs[p.m, p.k], w) for i, w in enumerate(own)]
         calls.sort(key=lambda call: call[0])
-        self.calls = [(x, w) for _, x, w in calls]
+        self.calls = [(x, _layer(w, packed)) for _, x, w in calls]
 
     @torch.inference_mode()
     def __call__(self) -> None:
-        for x, w in self.calls:
-            F.linear(x, w)
+        for x, layer in self.calls:
+            layer(x)
+
+
+def _layer(weight: Tensor, packed: bool) -> Linear:
+    outputs, inputs = weight.shape
+    layer = Linear(inputs, outputs, bias=False, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if packed:
+        layer.pack()
+    return layer
 
 
 @dataclass(frozen=True)
@@ -87,17 +97,26 @@ class Timing:
 
 
 def compare(
-    limit: Callable[[], object],
+    limits: Sequence[Callable[[], object]],
     run: Callable[[], object],
     repeats: int,
     scale: Callable[[float], float] = lambda s: s,
-) -> Timing:
-    """Time both in turn, after one warm-up of each. scale: from the seconds of `limit` to the limit's."""
-    limit(), run()
-    limits, runs = [scale(seconds(limit))], []
+) -> list[Timing]:
+    """Time a pass against each of some limits, all in turn, after one warm-up of each.
+
+    scale: from the seconds of one of `limits` to the limit's.
+    """
+    for call in (*limits, run):
+        call()
+    before, runs = [[scale(seconds(limit))] for limit in limits], []
     for _ in range(repeats):
         runs.append(seconds(run))
-        limits.append(scale(seconds(limit)))
+        for found, limit in zip(before, limits, strict=True):
+            found.append(scale(seconds(limit)))
+    return [_timing(found, runs) for found in before]
+
+
+def _timing(limits: list[float], runs: list[float]) -> Timing:
     around = [(a + b) / 2 for a, b in zip(limits, limits[1:], strict=False)]
     ratios = [a / r for a, r in zip(around, runs, strict=True)]
     middle = statistics.median
@@ -116,25 +135,29 @@ def decode_limit(work: Work, chain_seconds: float, itemsize: int, bandwidth: flo
 
 @dataclass(frozen=True)
 class Rate:
-    """One shape's rate. gbs: of the weights read."""
+    """One shape's rates, with plain and with packed weights. gbs: of the weights read."""
 
     m: int
     n: int
     k: int
     gflops: float
     gbs: float
+    packed_gflops: float
+    packed_gbs: float
 
 
 def rates(
     shapes: list[tuple[int, int]], rows: tuple[int, ...], weights: Weights, copies: int, repeats: int
 ) -> list[Rate]:
-    """`F.linear` of [m, k] by each (n, k), cycling through `copies` weights; medians."""
+    """Products of [m, k] by each (n, k), cycling through `copies` weights; medians."""
     out = []
     for m in rows:
         for n, k in shapes:
-            chain = Chain((Product(m, n, k, copies),), weights)
-            chain()
-            taken = statistics.median(seconds(chain) for _ in range(repeats)) / copies
-            itemsize = weights.dtype.itemsize
-            out.append(Rate(m, n, k, 2e-9 * m * n * k / taken, 1e-9 * n * k * itemsize / taken))
+            found = []
+            for packed in (False, True):
+                chain = Chain((Product(m, n, k, copies),), weights, packed)
+                chain()
+                taken = statistics.median(seconds(chain) for _ in range(repeats)) / copies
+                found += [2e-9 * m * n * k / taken, 1e-9 * n * k * weights.dtype.itemsize / taken]
+            out.append(Rate(m, n, k, *found))
     return out

@@ -72,7 +72,7 @@ class Passes:
     """Makes the passes of one model; everything random comes from one seed."""
 
     def __init__(self, model: UnifiedModel, sizes: Sizes) -> None:
-        self.model, self.sizes, self.config = model, sizes, model.config
+        self.model, self.sizes, self.config = model.pack(), sizes, model.config
         self.generator = torch.Generator().manual_seed(1)
 
     def denoising(self, side: int, branches: int = 1) -> Pass:
@@ -124,6 +124,7 @@ class Passes:
         """Forward and backward; and the same with the optimiser's step."""
         s = self.sizes
         batch = self._batch()
+        self.model.unpack()
         self.model.vae.requires_grad_(False)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=1e-5, fused=True)

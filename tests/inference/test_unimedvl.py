@@ -12,7 +12,7 @@ import torch
 from PIL import Image as PillowImage
 
 from unimedvl import UniMedVL
-from unimedvl.checkpoint import CheckpointError, fingerprint, open_checkpoint
+from unimedvl.checkpoint import CheckpointError, fingerprint, open_checkpoint, save_model
 from unimedvl.imaging import ImagingError
 from unimedvl.inference.image import Cancelled
 from unimedvl.inference.results import ImageResult, TextResult
@@ -249,6 +249,21 @@ def test_a_saved_model_answers_and_draws_as_before(tiny, tiny_folder, picture):
     assert a.logprobs == pytest.approx(b.logprobs) and a.text == b.text
     a, b = (m.stain(picture, **DRAW).array for m in (tiny, loaded))
     assert np.array_equal(a, b)
+
+
+def test_packed_weights_answer_and_draw_alike_and_are_saved_as_they_were(tiny_folder, picture, tmp_path):
+    plain, packed = (UniMedVL.load(tiny_folder, pack=pack) for pack in (False, True))
+    a, b = (m.ask(picture, "What is shown?", sampling=SHORT) for m in (plain, packed))
+    assert a.text == b.text and a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+    a, b = (m.stain(picture, **DRAW).array.astype(int) for m in (plain, packed))
+    assert abs(a - b).max() <= 1
+    save_model(packed.model, tmp_path / "again", tokenizer=packed.tokenizer, card=packed.card)
+    assert UniMedVL.load(tmp_path / "again").weights == plain.weights
+
+
+def test_weights_that_would_fill_the_memory_stay_in_their_file(tiny_folder, monkeypatch):
+    monkeypatch.setattr("unimedvl.inference.unimedvl._fits_in_memory", lambda model: False)
+    assert not UniMedVL.load(tiny_folder).model.connector.fc1.weight.isnan().any()
 
 
 def test_a_model_loaded_for_understanding_answers_and_refuses_to_draw(tiny, tiny_folder, picture):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from unimedvl.model import products
+from unimedvl.model import attention, products
 from unimedvl.model.attention import attend
 from unimedvl.model.products import attend_batch, attend_products
 
@@ -61,13 +61,15 @@ def test_a_batch_has_the_value_and_the_gradients_of_softmax_attention(masked, kv
         torch.testing.assert_close(ours, exact, atol=1e-4, rtol=1e-4)
 
 
-def test_both_forms_agree_in_bf16_on_any_processor(monkeypatch):
+@pytest.mark.parametrize(("new", "total"), [(6, 40), (1, attention._LONG)])
+def test_both_forms_agree_in_bf16_on_any_processor(monkeypatch, new, total):
     """Whichever form a processor is given, blocks and all: the answers are as near as bf16 lets them be."""
-    q = random(6, 4, 16, seed=1).bfloat16()
-    k, v = (random(2, 40, 16, seed=s).bfloat16() for s in (2, 3))
-    blocks = [(k[:, :25], v[:, :25]), (k[:, 25:], v[:, 25:])]
+    q = random(new, 4, 16, seed=1).bfloat16()
+    k, v = (random(2, total, 16, seed=s).bfloat16() for s in (2, 3))
+    first = total // 2
+    blocks = [(k[:, :first], v[:, :first]), (k[:, first:], v[:, first:])]
     outs = []
-    for products_used in (True, False):
-        monkeypatch.setattr("unimedvl.model.attention.by_products", lambda q, used=products_used: used)
+    for used in (True, False):
+        monkeypatch.setattr(attention, "by_products", lambda q, used=used: used)
         outs.append(attend(q, blocks, causal=True))
     torch.testing.assert_close(*outs, atol=2e-2, rtol=2e-2)

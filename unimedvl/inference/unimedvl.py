@@ -43,6 +43,7 @@ class UniMedVL:
         dtype: torch.dtype | None = None,
         device: str | None = None,
         generation: bool = True,
+        pack: bool | None = None,
         progress: bool = False,
     ) -> UniMedVL:
         """Load a model.
@@ -52,6 +53,9 @@ class UniMedVL:
             on a CPU, where it is as fast and more exact.
         device: None takes CUDA where there is a GPU.
         generation: False loads what reads images and leaves out what makes them.
+        pack: lay the weights out for the CPU's products (`UnifiedModel.pack`): faster, but they are then
+            held in memory and not read from the mapped file when needed. None does so where memory is free
+            for them.
 
         Raises:
             CheckpointError: no such model, or its files are not what they should be.
@@ -61,6 +65,8 @@ class UniMedVL:
         if dtype is None and device == "cpu" and checkpoint.nbytes < 2**30:
             dtype = torch.float32
         model = load_model(checkpoint, dtype=dtype, device=device, generation=generation, progress=progress)
+        if pack or (pack is None and _fits_in_memory(model)):
+            model.pack()
         tokenizer = Tokenizer.load(checkpoint.folder)
         name = checkpoint.card.get("name") or (str(source) if source else "nano")
         return cls(model, tokenizer, checkpoint.card | {"name": name}, fingerprint(checkpoint))
@@ -219,6 +225,16 @@ class UniMedVL:
         if steps is not None:
             drawing = replace(drawing, steps=steps)
         return drawing if guidance is None else replace(drawing, guidance=guidance)
+
+
+def _fits_in_memory(model: UnifiedModel) -> bool:
+    """Whether all weights together leave a fifth of the free memory, as far as the system tells of it."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return True
+    return sum(p.nbytes for p in model.parameters()) < 0.8 * free
 
 
 def _frozen(value):

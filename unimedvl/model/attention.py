@@ -19,6 +19,9 @@ from unimedvl.model.cache import Cache
 from unimedvl.model.products import attend_batch, attend_products, by_products
 from unimedvl.sequence import PackedBatch
 
+# From so many keys on, products are faster for a single token too.
+_LONG = 768
+
 
 class _Rearrange(torch.autograd.Function):
     """Rows by index, whose gradient is again rows by index: a scatter would be slow and unordered."""
@@ -126,7 +129,7 @@ def attend(q: Tensor, blocks: list[tuple[Tensor, Tensor]], causal: bool) -> Tens
     themselves each sees only those before it; earlier tokens are seen by all.
     """
     n = q.shape[0]
-    if n > 1 and by_products(q):
+    if by_products(q) and (n > 1 or sum(k.shape[1] for k, _ in blocks) >= _LONG):
         k, v = blocks[0] if len(blocks) == 1 else (torch.cat(parts, 1) for parts in zip(*blocks, strict=True))
         return attend_products(q, k, v, causal)
     if not causal or n == 1:

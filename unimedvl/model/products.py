@@ -37,14 +37,18 @@ def attend_products(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     grouped = q.view(n, kv_heads, heads // kv_heads, dim).permute(1, 2, 0, 3)
     out = torch.empty_like(q)
     into = out.view(n, kv_heads, -1, dim).permute(1, 2, 0, 3)
+    # Slices of a cache would be copied by each product, and the keys slowly, for they are turned.
+    keys, values, hidden = (None, None, _later(min(n, rows))) if causal else (k.contiguous(), v.contiguous(), None)
     for start in range(0, n, rows):
         end = min(n, start + rows)
-        seen = total - n + end if causal else total
-        scores = _scores(grouped[:, :, start:end].reshape(kv_heads, -1, dim), k[:, :seen])
+        if causal:
+            seen = total - n + end
+            keys, values = k[:, :seen].contiguous(), v[:, :seen].contiguous()
+        scores = _scores(grouped[:, :, start:end].reshape(kv_heads, -1, dim), keys)
         if causal:
             own = scores.unflatten(1, (-1, end - start))[..., start - end :]
-            own += _later(end - start)
-        into[:, :, start:end] = torch.bmm(scores.softmax(-1), v[:, :seen]).unflatten(1, (-1, end - start))
+            own += hidden[: end - start, : end - start]
+        into[:, :, start:end] = torch.bmm(scores.softmax(-1), values).unflatten(1, (-1, end - start))
     return out
 
 

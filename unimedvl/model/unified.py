@@ -15,6 +15,7 @@ from unimedvl.model.cache import Cache
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.decoder import Decoder, Rotation
 from unimedvl.model.flow import noised, velocity_target
+from unimedvl.model.linear import Linear
 from unimedvl.model.vae import Autoencoder
 from unimedvl.model.vit import Vit
 from unimedvl.sequence import PackedBatch, Segment, grid_position_ids, pack, patchify, unpatchify
@@ -45,7 +46,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(self.FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(Linear(self.FREQUENCIES, width), nn.SiLU(), Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
         """t [n] in [0, 1] to [n, width]."""
@@ -83,8 +84,8 @@ class Connector(nn.Module):
 
     def __init__(self, in_width: int, out_width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(in_width, out_width)
-        self.fc2 = nn.Linear(out_width, out_width)
+        self.fc1 = Linear(in_width, out_width)
+        self.fc2 = Linear(out_width, out_width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
@@ -123,8 +124,8 @@ class UnifiedModel(nn.Module):
         self.vit_pos_embed = GridPositions(config.vit.max_patches_per_side, width)
         if generation:
             self.time_embedder = TimeEmbedding(width)
-            self.vae2llm = nn.Linear(config.latent_token_dim, width)
-            self.llm2vae = nn.Linear(width, config.latent_token_dim)
+            self.vae2llm = Linear(config.latent_token_dim, width)
+            self.llm2vae = Linear(width, config.latent_token_dim)
             self.latent_pos_embed = GridPositions(config.max_latent_size, width)
             self.vae = Autoencoder(config.vae)
 
@@ -139,6 +140,21 @@ class UnifiedModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.connector.fc1.weight.dtype
+
+    def pack(self) -> UnifiedModel:
+        """Lay the weights of linear layers out for this machine's CPU, for inference (`model/linear.py`)."""
+        for layer in self._linears():
+            layer.pack()
+        return self
+
+    def unpack(self) -> UnifiedModel:
+        """Undo `pack`, as training needs."""
+        for layer in self._linears():
+            layer.unpack()
+        return self
+
+    def _linears(self) -> list[Linear]:
+        return [m for m in self.modules() if isinstance(m, Linear)]
 
     # Initialisation --------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimedvl.model.config import VitConfig
+from unimedvl.model.linear import Linear
 from unimedvl.model.products import attend_batch, attend_products, by_products
 
 
@@ -18,10 +19,10 @@ class VitAttention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.num_heads = config.num_heads
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.q_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(self, x: Tensor, lengths: list[int]) -> Tensor:
         q, k, v = (f(x).unflatten(-1, (self.num_heads, -1)) for f in (self.q_proj, self.k_proj, self.v_proj))
@@ -46,8 +47,8 @@ def _attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tenso
 class VitMlp(nn.Module):
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.fc1 = Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
@@ -69,7 +70,7 @@ class VitLayer(nn.Module):
 class VitEmbeddings(nn.Module):
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
-        self.patch_embedding = nn.Linear(3 * config.patch_size**2, config.hidden_size)
+        self.patch_embedding = Linear(3 * config.patch_size**2, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_patches_per_side**2, config.hidden_size)
 
     def forward(self, patches: Tensor, position_ids: Tensor) -> Tensor:
