@@ -11,7 +11,10 @@ from typing import get_type_hints
 import typer
 
 # Which extra brings a package that the base install leaves out.
-EXTRAS = {"scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo"}
+EXTRAS = {
+    "scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo",
+    "pyarrow": "data",
+}  # fmt: skip
 
 
 class Failure(typer.TyperException):

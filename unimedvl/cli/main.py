@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from unimedvl.cli import chat, doctor, models, phantoms, pictures, text, training
+from unimedvl.cli import chat, data, doctor, models, phantoms, pictures, text, training
 from unimedvl.cli.command import one_line
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def _program(
     pass
 
 
-for _group in (text, pictures, chat, training, phantoms, models, doctor):
+for _group in (text, pictures, chat, training, phantoms, data, models, doctor):
     _group.register(app)
 
 

@@ -1,0 +1,9 @@
+"""The data engine: records, where they come from, and what holds them.
+
+error    the one exception
+record   one example as the published set has it, with where it is from and what was decided of it
+jsonl    records as the published JSON lines
+shards   records as Parquet, with their images inside
+source   what a data set says of itself, and what its reader yields
+sources/ a file per data set
+"""

@@ -1,0 +1,134 @@
+"""Records as Parquet shards, with the encoded bytes of their images inside.
+
+A shard has a row for each record: its id, dataset, modality, tasks, split and licence as columns to filter by, the
+record itself as its JSON line, and the images' bytes in the order of `record.pictures`. A shard is written
+whole or not at all, and the same samples give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from unimedvl.data.error import DataError
+from unimedvl.data.record import Picture, Record, parse_record, sha256
+from unimedvl.data.source import Sample
+
+# Columns that are fields of the record, as text.
+_FIELDS = ("id", "dataset", "modality", "main_task_type", "sub_task_type", "split", "licence")
+# Records of a row group, which is what is read, and held in memory, at once.
+_GROUP = 16
+
+
+def embed(sample: Sample) -> tuple[Record, list[bytes]]:
+    """A sample's record with the hashes of its images, and the images as bytes.
+
+    Raises:
+        DataError: an image can't be loaded, or is not the one that the record's hash says.
+    """
+    data = [load() for load in sample.images]
+    if len(data) != len(sample.record.pictures):
+        raise DataError(f"{len(data)} images for {len(sample.record.pictures)} pictures of the record")
+    known = [_described(p, d) for p, d in zip(sample.record.pictures, data, strict=True)]
+    inputs = len(sample.record.input_img)
+    update = {"input_img": tuple(known[:inputs]), "output_img": tuple(known[inputs:])}
+    return sample.record.model_copy(update=update), data
+
+
+def _described(picture: Picture, data: bytes) -> Picture:
+    found = sha256(data)
+    if picture.sha256 not in (None, found):
+        raise DataError(f"{picture.path}: expected an image of hash {picture.sha256}, found {found}")
+    return picture.model_copy(update={"sha256": found})
+
+
+def write_shard(file: Path, samples: Iterable[Sample]) -> int:
+    """Write one shard; returns the number of records.
+
+    Raises:
+        DataError: the file can't be written, or an image can't be loaded.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    file, count = Path(file), 0
+    part = file.with_name(file.name + ".part")
+    try:
+        with pyarrow.parquet.ParquetWriter(part, _schema(), compression="zstd") as writer:
+            for group in _groups(samples):
+                rows = [_row(*embed(sample)) for sample in group]
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()))
+                count += len(rows)
+        part.replace(file)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    group: list[Sample] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _schema():
+    import pyarrow as pa
+
+    # large_binary: a group's images may come to more than the 2 GiB that 32-bit offsets reach
+    fields = [(name, pa.string()) for name in _FIELDS]
+    return pa.schema([*fields, ("record", pa.large_string()), ("images", pa.large_list(pa.large_binary()))])
+
+
+def _row(record: Record, images: list[bytes]) -> dict:
+    return {name: getattr(record, name) for name in _FIELDS} | {"record": record.to_json(), "images": images}
+
+
+def read_shard(file: Path, groups: Iterable[int] | None = None) -> Iterator[Sample]:
+    """The samples of a shard in order, a row group at a time; of some of its row groups where those are named.
+
+    Raises:
+        DataError: no shard, or a record in it that is wrong; it names file, row and field.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file) as opened:
+            counts = [opened.metadata.row_group(g).num_rows for g in range(opened.num_row_groups)]
+            for group in range(len(counts)) if groups is None else groups:
+                table, first = opened.read_row_group(group, columns=["record", "images"]), sum(counts[:group])
+                for row in range(counts[group]):
+                    yield _sample(table, row, f"{file}: row {first + row}")
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}") from error
+    except (pyarrow.ArrowException, KeyError) as error:
+        raise DataError(f"{file}: no shard of records: {str(error).splitlines()[0]}") from error
+
+
+def _sample(table, row: int, where: str) -> Sample:
+    record = parse_record(table["record"][row].as_py(), where)
+    images = [x.as_py() for x in table["images"][row].values or ()]
+    if len(images) != len(record.pictures):
+        raise DataError(f"{where}: images: expected {len(record.pictures)}, found {len(images)}")
+    return Sample(record, tuple((lambda data=data: data) for data in images))
+
+
+def group_lengths(file: Path) -> list[int]:
+    """How many records each row group of a shard has, from its footer alone. Raises DataError as `read_shard`."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        footer = pyarrow.parquet.read_metadata(file)
+        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}") from error
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{file}: no shard of records: {str(error).splitlines()[0]}") from error
