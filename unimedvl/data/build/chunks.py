@@ -1,0 +1,79 @@
+"""The files of a stage. A chunk is a shard of records and a page of what else is known of its items.
+
+A chunk is done when its page is there, and the page is written last. So a build that was killed leaves whole
+chunks and at most half a file beside them, which the next run writes over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from unimedvl.data.error import DataError
+from unimedvl.data.shards import write_shard
+from unimedvl.data.source import Sample
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk of a source in a stage. folder: the stage's, of this source."""
+
+    folder: Path
+    number: int
+
+    @property
+    def shard(self) -> Path:
+        return self.folder / f"{self.number:06d}.parquet"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / f"{self.number:06d}.json"
+
+    @property
+    def done(self) -> bool:
+        return self.page.is_file()
+
+    def write(self, samples: Iterable[Sample], page: dict) -> None:
+        """Write the shard, then the page. Raises DataError where the folder can't be written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_shard(self.shard, samples)
+        write_json(self.page, page)
+
+    def read_page(self) -> dict:
+        """The page. Raises DataError where it is no JSON: it was changed from outside."""
+        try:
+            return json.loads(self.page.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise DataError(f"{self.page}: can't be read: {error}; remove it and build again") from error
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write a file whole or not at all, down to the disk. Raises DataError where it can't be written."""
+    part = file.with_name(file.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as out:
+            json.dump(content, out, ensure_ascii=False, indent=1, sort_keys=True)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(file)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
+
+
+def chunks_of(folder: Path) -> list[Chunk]:
+    """The chunks that are done, in order."""
+    return [Chunk(folder, int(page.stem)) for page in sorted(folder.glob("[0-9]*.json"))]
+
+
+def cut(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last of what is left."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
