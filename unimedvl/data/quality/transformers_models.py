@@ -1,0 +1,202 @@
+"""The published instruments of stage 2, through `transformers`: MedGemma, E5 and MedSigLIP.
+
+All are fetched from the Hugging Face hub when they are first used; MedGemma and MedSigLIP are given out there
+after their terms are accepted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from unimedvl.data.error import DataError
+from unimedvl.data.quality.alignment import Instruments
+from unimedvl.data.record import Record
+
+_INSTALL = 'pip install "transformers>=4.56" accelerate sentencepiece protobuf'
+DESCRIBE = (
+    "Describe this medical image in one paragraph: its type and view, the anatomy that it shows, and what is"
+    " notable in it. State only what is visible."
+)
+
+
+def published_instruments(seed: int = 0) -> Instruments:
+    """The three that the paper names. Some 60 GB, of which MedGemma is 54."""
+    return Instruments(MedGemmaCaptioner(seed=seed), E5Encoder(), MedSiglipMatcher())
+
+
+class _Pretrained:
+    """A model of the hub with what prepares its inputs, both loaded when first used.
+
+    model, revision: as on the hub. device: None takes CUDA where there is a GPU.
+    """
+
+    def __init__(self, model: str, revision: str = "main", device: str | None = None) -> None:
+        self.model, self.revision, self._device = model, revision, device
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}@{self.revision}"
+
+    @property
+    def device(self) -> str:
+        import torch
+
+        return self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _load(self, kind: str, **options) -> Any:
+        """`transformers.KIND.from_pretrained`; a model is ready for inference."""
+        try:
+            loader = getattr(_transformers(), kind)
+        except AttributeError as error:
+            raise DataError(f"this transformers has no {kind}; {_INSTALL}") from error
+        try:
+            loaded = loader.from_pretrained(self.model, revision=self.revision, **options)
+        except (OSError, ImportError, ValueError) as error:  # gated, offline, a tokenizer's package missing
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(f"{self.name}: can't be loaded: {first}") from error
+        return loaded.eval() if hasattr(loaded, "eval") else loaded
+
+
+def _transformers():
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise DataError(f"this needs the package transformers; {_INSTALL}") from error
+
+
+class MedGemmaCaptioner(_Pretrained):
+    """MedGemma (arXiv 2507.05201), as it comes with eyes: google/medgemma-27b-it, or google/medgemma-4b-it."""
+
+    def __init__(
+        self, model: str = "google/medgemma-27b-it", *, seed: int = 0, temperature: float = 0.7,
+        most_tokens: int = 200, prompt: str = DESCRIBE, revision: str = "main", device: str | None = None,
+    ) -> None:  # fmt: skip
+        """seed: the same gives the same captions of an image on the same machine, whatever came before it."""
+        super().__init__(model, revision, device)
+        self.seed, self.temperature, self.most_tokens, self.prompt = seed, temperature, most_tokens, prompt
+
+    @cached_property
+    def _model(self) -> Any:
+        import torch
+
+        return self._load(
+            "AutoModelForImageTextToText", dtype=torch.bfloat16, device_map=self._device or "auto"
+        )
+
+    @cached_property
+    def _processor(self) -> Any:
+        return self._load("AutoProcessor")
+
+    def captions(self, image: bytes, record: Record, n: int) -> list[str]:
+        """n captions, drawn at random. Raises DataError."""
+        import torch
+
+        content = [{"type": "image", "image": picture(image)}, {"type": "text", "text": self.prompt}]
+        inputs = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        ).to(self._model.device, dtype=torch.bfloat16)  # fmt: skip
+        torch.manual_seed(self.seed)  # `generate` takes no generator of its own
+        with torch.inference_mode():
+            out = self._model.generate(
+                **inputs, do_sample=True, temperature=self.temperature,
+                num_return_sequences=n, max_new_tokens=self.most_tokens,
+            )  # fmt: skip
+        answers = out[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self._processor.batch_decode(answers, skip_special_tokens=True)]
+
+
+class E5Encoder(_Pretrained):
+    """E5 (arXiv 2212.03533): the average of the last layer over a text's tokens, at length 1."""
+
+    def __init__(
+        self, model: str = "intfloat/e5-large-v2", *, prefix: Literal["query: ", "passage: "] = "query: ",
+        batch: int = 64, revision: str = "main", device: str | None = None,
+    ) -> None:  # fmt: skip
+        """prefix: "query: " on both sides is its authors' advice for likeness of texts; "passage: " is for what
+        is searched."""
+        super().__init__(model, revision, device)
+        if prefix not in ("query: ", "passage: "):
+            raise ValueError(f"prefix is {prefix!r}; the model knows 'query: ' and 'passage: '")
+        self.prefix, self.batch = prefix, batch
+
+    @cached_property
+    def _model(self) -> Any:
+        return self._load("AutoModel").to(self.device)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self._load("AutoTokenizer")
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """[n, d] float32 vectors of length 1; a text counts up to its 512th token."""
+        import torch
+
+        vectors = []
+        for start in range(0, len(texts), self.batch):
+            said = [self.prefix + text for text in texts[start : start + self.batch]]
+            inputs = self._tokenizer(said, max_length=512, padding=True, truncation=True, return_tensors="pt")
+            inputs = inputs.to(self.device)
+            with torch.inference_mode():
+                states = self._model(**inputs).last_hidden_state
+            pooled = average_pool(states, inputs["attention_mask"])
+            vectors.append(torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy())
+        return np.concatenate(vectors)
+
+
+def average_pool(states, mask):
+    """The mean over the tokens that are not padding: states [n, t, d] and mask [n, t] to [n, d]."""
+    states = states.masked_fill(~mask[..., None].bool(), 0.0)
+    return states.sum(dim=1) / mask.sum(dim=1)[..., None]
+
+
+class MedSiglipMatcher(_Pretrained):
+    """MedSigLIP (arXiv 2507.05201): the cosine of image and text, -1 to 1.
+
+    A text counts up to its 64th token, which is all that the model takes. The cosine rises with the model's
+    match probability, and is spread more evenly than it.
+    """
+
+    def __init__(
+        self, model: str = "google/medsiglip-448", *, revision: str = "main", device: str | None = None
+    ) -> None:
+        super().__init__(model, revision, device)
+
+    @cached_property
+    def _model(self) -> Any:
+        return self._load("AutoModel").to(self.device)
+
+    @cached_property
+    def _processor(self) -> Any:
+        return self._load("AutoProcessor")
+
+    def match(self, images: Sequence[bytes], texts: Sequence[str]) -> np.ndarray:
+        """[n] cosines. Raises DataError for an image that can't be read."""
+        import torch
+
+        # Trained with texts padded to the full length.
+        inputs = self._processor(
+            text=list(texts), images=[picture(i) for i in images], padding="max_length", truncation=True,
+            max_length=self._model.config.text_config.max_position_embeddings, return_tensors="pt",
+        ).to(self.device)  # fmt: skip
+        with torch.inference_mode():
+            out = self._model(**inputs)
+        # Both come at length 1.
+        return (out.image_embeds * out.text_embeds).sum(dim=1).float().cpu().numpy()
+
+
+def picture(data: bytes):
+    """An encoded image as a Pillow image in RGB. Raises DataError."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            return opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"<bytes>: no image that can be read: {error}") from error
