@@ -7,6 +7,7 @@ shards   records as Parquet, with their images inside
 source   what a data set says of itself, and what its reader yields
 sources/ a file per data set
 miniatures/  the same on-disk forms with invented texts and simulated images
+archives images inside archives and tables
 reports  what data sets of reports share
 quality/ the three stages of quality control
 build/   a recipe's sources read, checked and written

@@ -88,6 +88,32 @@ def answer(text: str) -> Message:
     return Message(speaker="gpt", value=text.strip())
 
 
+def described(caption: str) -> tuple[Message, Message]:
+    """The request for a description of one image, and its caption."""
+    return question("Describe this image."), answer(caption)
+
+
+def conversation(turns: object, images: int) -> tuple[Message, ...]:
+    """A conversation's turns; the marks of its images stand before its first, wherever they stood.
+
+    turns: a list of `{"from": "human" | "gpt", "value": text}`, by turns, which ends with an answer.
+
+    Raises:
+        DataError: it is no such list, or a turn is empty.
+    """
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+        raise DataError("conversations: expected a list of turns")
+    speakers = [required(turn, "from") for turn in turns]
+    if speakers != ["human", "gpt"] * (len(turns) // 2):
+        raise DataError(f"conversations: expected human and gpt by turns, found {', '.join(speakers[:6])}")
+    texts = [required(turn, "value") for turn in turns]
+    if not all(text.replace(IMAGE_MARK, "").strip() for text in texts):
+        raise DataError(f"conversations: a turn that is nothing but {IMAGE_MARK}")
+    first, *rest = texts
+    later = (answer(text) if number % 2 == 0 else question(text, 0) for number, text in enumerate(rest))
+    return (question(first, images), *later)
+
+
 def pictures(paths: Iterable[str]) -> tuple[Picture, ...]:
     return tuple(Picture(path=p) for p in paths)
 

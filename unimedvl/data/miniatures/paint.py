@@ -1,8 +1,9 @@
-"""Simulated images for miniatures, as arrays and as encoded bytes."""
+"""Simulated images for miniatures, as arrays, as encoded bytes, and in archives."""
 
 from __future__ import annotations
 
 import io
+import tarfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,3 +32,14 @@ def save(file: Path, array: np.ndarray) -> None:
     """Write an image, and its folders; the kind follows from the name."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(encoded(array, {".png": "PNG"}.get(file.suffix.lower(), "JPEG")))
+
+
+def tarred(members: list[tuple[str, bytes]]) -> bytes:
+    """A tar archive of names and bytes, the same each time."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
