@@ -20,6 +20,8 @@ from unimedvl.data.record import IMAGE_MARK, Message, Picture, Record
 
 # The encoded bytes of an image: a file's as it lies, or those of a PNG made of an array.
 Load = Callable[[], bytes]
+# A licence that isn't stated, as SPDX has it.
+UNSTATED = "NOASSERTION"
 Access = Literal["open", "registration", "credentialed", "gated"]
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from unimedvl.data.error import DataError
 
+# Files that the others share.
+_SHARED = ("paint", "volumes")
+
 
 def miniatures() -> list[str]:
     """Names of the sources that have a miniature."""
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name != "paint")
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name not in _SHARED)
 
 
 def write_miniature(name: str, root: Path) -> None:
