@@ -37,11 +37,12 @@ def test_a_record_without_an_answer_is_a_fault_that_names_it(miniature, read):
 
 def test_the_parquet_form_is_read_with_its_images(tmp_path, read):
     (tmp_path / "data").mkdir()
-    for split, said in (("train", ["yes", "the left lung"]), ("test", ["no"])):
+    parts = (("train-00000-of-00002", ["yes", "the left lung"]), ("train-00001-of-00002", ["no"]), ("test-0", ["no"]))
+    for name, said in parts:
         images = [{"bytes": encoded(picture("cxr", n)), "path": None} for n in range(len(said))]
         table = pa.table({"image": images, "question": ["Is it large?"] * len(said), "answer": said})
-        pq.write_table(table, tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+        pq.write_table(table, tmp_path / "data" / f"{name}.parquet")
     got = read("vqa-rad", tmp_path)
-    assert [r.id for r in got.records] == ["train-0", "train-1", "test-0"]
-    assert [r.attributes["answer_type"] for r in got.records] == ["closed", "open", "closed"]
+    assert [r.id for r in got.records] == ["train-0", "train-1", "train-2", "test-0"]
+    assert [r.attributes["answer_type"] for r in got.records] == ["closed", "open", "closed", "closed"]
     assert got.samples[1].images[0]() == encoded(picture("cxr", 1))

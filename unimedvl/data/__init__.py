@@ -8,7 +8,10 @@ source   what a data set says of itself, and what its reader yields
 sources/ a file per data set
 miniatures/  the same on-disk forms with invented texts and simulated images
 archives images inside archives and tables
-reports  what data sets of reports share; edits: what those of pairs share; slices: what those of volumes share
+reports  what data sets of reports share
+choices  what those of multiple choice share
+edits    what those of pairs share
+slices   what those of volumes share
 quality/ the three stages of quality control
 build/   a recipe's sources read, checked and written
 loader   shards as one shuffled, weighted stream

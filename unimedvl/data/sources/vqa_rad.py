@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from unimedvl.data.archives import embedded
 from unimedvl.data.files import json_list, parquet
 from unimedvl.data.record import Record
 from unimedvl.data.source import (
@@ -19,7 +20,6 @@ from unimedvl.data.source import (
     question,
     required,
     samples,
-    value,
     words,
 )
 
@@ -33,8 +33,10 @@ def read(root: Path) -> Iterator[Item]:
     """The OSF form, or the Parquet form of Hugging Face, whichever is there."""
     if (root / "data").is_dir():
         for split, pattern in (("train", "train-*.parquet"), ("test", "test-*.parquet")):
-            for file in sorted((root / "data").glob(pattern)):
-                yield from _parquet(file, split)
+            files = sorted((root / "data").glob(pattern))
+            rows = (row for file in files for row in parquet(file))  # numbered over all files of the split
+            for number, row in enumerate(rows):
+                yield from samples([row], partial(_embedded, split=split, name=f"{split}-{number}"))
         return
     folder = root / _FOLDER
     yield from samples(json_list(need(root, _JSON)), lambda row: _record(row, folder))
@@ -69,13 +71,7 @@ def _text(row: dict, name: str) -> str:
     return "" if found == "NULL" else found
 
 
-def _parquet(file: Path, split: str) -> Iterator[Item]:
-    for number, (where, row) in enumerate(parquet(file)):
-        yield from samples([(where, row)], lambda row, n=number: _embedded(row, split, f"{split}-{n}"))
-
-
 def _embedded(row: dict, split: str, name: str) -> Sample:
-    data = value(value(row, "image"), "bytes")
     said = required(row, "answer")
     record = Record(
         main_task_type="understanding", sub_task_type="vqa", modality="mixed", dataset="vqa-rad",
@@ -83,7 +79,7 @@ def _embedded(row: dict, split: str, name: str) -> Sample:
         id=name, licence=_LICENCE, split=split,
         attributes={"answer_type": "closed" if said.lower() in ("yes", "no") else "open"},
     )  # fmt: skip
-    return Sample(record, (partial(bytes, data),))
+    return Sample(record, (embedded(row),))
 
 
 SOURCE = Source(
