@@ -13,6 +13,7 @@ choices  what those of multiple choice share
 edits    what those of pairs share
 slices   what those of volumes share
 quality/ the three stages of quality control
+duplicates/  the same image or text found again, splits by patient, contamination
 build/   a recipe's sources read, checked and written
 loader   shards as one shuffled, weighted stream
 """
