@@ -1,3 +1,4 @@
+import gzip
 import itertools
 import json
 
@@ -137,3 +138,19 @@ def test_description_of_the_header_stays_out_of_the_details():
     image = nib.Nifti1Image(VOXELS, np.eye(4))
     image.header["descrip"] = b"Doe^Jane"
     assert "Doe" not in json.dumps(read_image(image.to_bytes()).details)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "checksum"])
+@pytest.mark.parametrize("options", [ReadOptions(), ReadOptions(window=(2000, 4000), slice=0)])
+def test_a_damaged_gzip_is_refused_whichever_slice_is_wanted(damage, options):
+    values = np.random.default_rng(0).integers(0, 4000, (32, 32, 40), dtype=np.int16)
+    packed = bytearray(gzip.compress(nib.Nifti1Image(values, np.eye(4)).to_bytes(), 1))
+    assert read_image(bytes(packed), options).pixels.shape == (32, 32, 3)
+    if damage == "cut":
+        packed = packed[: len(packed) * 6 // 10]
+    elif damage == "flipped":
+        packed[len(packed) // 3] ^= 0x55
+    else:
+        packed[-8:] = bytes(8)
+    with pytest.raises(ImagingError):
+        read_image(bytes(packed), options)

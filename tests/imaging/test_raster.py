@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
@@ -188,3 +189,12 @@ def test_hash_tells_arrays_apart_and_not_their_layout():
 def test_pillow_image():
     image = read_image(PillowImage.fromarray(RGB))
     assert np.array_equal(image.pixels, read_image(RGB).pixels) and image.source == "<PIL image>"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_tiff_whose_smallest_value_is_white_is_turned_over(kind):
+    values = np.linspace(0, np.iinfo(kind).max, 64).astype(kind).reshape(8, 8)
+    out = io.BytesIO()
+    tifffile.imwrite(out, values, photometric="miniswhite")
+    grey = read_image(out.getvalue()).pixels[..., 0]
+    assert np.allclose(grey, 1 - values / np.iinfo(kind).max, atol=1e-4)

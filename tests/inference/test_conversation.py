@@ -118,3 +118,17 @@ def test_the_models_own_answer_is_no_part_of_the_poorer_contexts(tiny, prompts, 
     taken = ((full, [*images, text, Text(spoken.ids)]), (without_text, images), (without_image, [text]))
     for cache, segments in taken:
         torch.testing.assert_close(cache.keys(), context_of(segments).cache.keys(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_turn_that_fails_leaves_nothing_behind(tiny, picture):
+    chat = tiny.chat(Sampling(max_tokens=4))
+    first = chat.send("What is shown?", picture)
+    length, inputs = chat.context.length, list(chat.inputs)
+    with pytest.raises(ValueError, match="positions"):
+        chat.send("what " * 3000, picture[::-1])
+    assert chat.inputs == inputs and chat.context.length == length
+    other = tiny.chat(Sampling(max_tokens=4))
+    assert other.send("What is shown?", picture).text == first.text
+    again, expected = chat.send("And now?"), other.send("And now?")
+    assert again.text == expected.text and again.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    assert len(again.provenance["inputs"]) == 1

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unimedvl.inference.context import settle
-from unimedvl.inference.text import Sampling, Spoken, score, speak, speak_all
+from unimedvl.inference.text import Sampling, Spoken, _Row, score, speak, speak_all
 from unimedvl.sequence import Text
 
 GREEDY = Sampling(max_tokens=12)
@@ -187,13 +187,38 @@ def test_cancelling_ends_every_answer_where_it_is(tiny, prompts, context_of):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (dict(temperature=-1), "temperature is -1; it must be 0 or more"),
+        (dict(temperature=-1), "temperature is -1; it must be 0, or a number of 0.0001 or more"),
+        (dict(temperature=float("nan")), "temperature is nan"),
+        (dict(temperature=1e-320), "temperature is 1e-320"),
+        (dict(repetition_penalty=float("inf")), "repetition_penalty is inf"),
+        (dict(seed=2**64), "seed is 18446744073709551616; it must be a whole number from 0"),
+        (dict(seed=1.5), "seed is 1.5"),
         (dict(top_p=0), "top_p is 0; it must be over 0"),
         (dict(top_k=-1), "top_k must be 0 or more"),
         (dict(max_tokens=0), "max_tokens 1 or more"),
-        (dict(repetition_penalty=0), "repetition_penalty over 0"),
+        (dict(repetition_penalty=0), "repetition_penalty is 0; it must be a number over 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Sampling(**wrong)
+
+
+def test_one_stop_text_needs_no_tuple():
+    assert Sampling(stop="Impression").stop == ("Impression",)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("<think>One. Two.</think>Three. Four.", "<think>One. Two.</think>Three"),
+        ("One. Two.", "One"),
+        ("<think>One. Two.", "<think>One. Two."),
+    ],
+)
+def test_a_stop_text_in_the_reasoning_ends_nothing(tiny, prompts, context_of, said, text):
+    row = _Row(tiny.tokenizer, Sampling(stop=(".",)), context_of(prompts[0]))
+    pieces = [row.push(token, 0.0, -1) for token in tiny.tokenizer.encode(said) if not row.done]
+    if not row.done:
+        row.cancel()
+    assert row.spoken.text == text and text.startswith("".join(pieces))

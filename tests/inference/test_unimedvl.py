@@ -262,7 +262,7 @@ def test_packed_weights_answer_and_draw_alike_and_are_saved_as_they_were(tiny_fo
 
 
 def test_weights_that_would_fill_the_memory_stay_in_their_file(tiny_folder, monkeypatch):
-    monkeypatch.setattr("unimedvl.inference.unimedvl._fits_in_memory", lambda model: False)
+    monkeypatch.setattr("unimedvl.inference.unimedvl._fits_in_memory", lambda *_: False)
     assert not UniMedVL.load(tiny_folder).model.connector.fc1.weight.isnan().any()
 
 

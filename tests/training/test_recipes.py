@@ -52,7 +52,7 @@ def test_later_overrides_win():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("vit.stepz=5", "vit.stepz: Extra inputs are not permitted"),
+        ("vit.stepz=5", "vit.stepz: no such field; there are steps, batch, side"),
         ("unified.stages.0.modalities={pet: 1}", "unified.stages.0.modalities: Value error, no modality called 'pet'"),
         ("unified.stages.0.pure_noise={draw: 1}", "unified.stages.0.pure_noise: Value error, no task called 'draw'"),
         ("unified.stages.0.steps=0", "unified.stages.0.steps: Input should be greater than 0"),

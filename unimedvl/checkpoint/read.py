@@ -16,6 +16,7 @@ from unimedvl.checkpoint.layout import VAE_PREFIX, Checkpoint, open_checkpoint
 from unimedvl.checkpoint.tensorfile import NAMES, Entry, MappedFile
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.decoder import GENERATION
+from unimedvl.model.linear import Linear
 from unimedvl.model.unified import UnifiedModel
 
 Progress = Callable[[int, int], None]
@@ -29,6 +30,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
     generation: bool = True,
+    pack: bool = False,
     progress: Progress | bool = False,
     revision: str | None = None,
 ) -> UnifiedModel:
@@ -42,6 +44,8 @@ def load_model(
     source: None for the embedded model, a folder, a hub id, or an opened checkpoint.
     dtype: float32, bfloat16 or float16 for all weights; None for that of the checkpoint's decoder.
     generation: False leaves the generation weights and the VAE out.
+    pack: lay the weights of linear layers out for the CPU's products, each as it is read (`Linear.pack`). They
+        are then held in memory, and their mapped pages are given back.
     progress: called with the bytes read and the bytes to read; True draws a bar on standard error.
     Raises:
         CheckpointError: files or tensors are missing, unexpected, misshapen or truncated.
@@ -54,7 +58,7 @@ def load_model(
     dtype = dtype or checkpoint.tensors[_MARK].dtype
     wanted = {name: checkpoint.tensors[name] for name in model.state_dict()}
     with _reporter(progress, sum(e.nbytes for e in wanted.values())) as report:
-        _assign(model, wanted, dtype, torch.device(device), report)
+        _assign(model, wanted, dtype, torch.device(device), report, pack)
     return model.eval()
 
 
@@ -122,6 +126,7 @@ def _assign(
     dtype: torch.dtype,
     device: torch.device,
     report: Callable[[int], None],
+    pack: bool,
 ) -> None:
     """Give each parameter its tensor, file by file in the order of the disk."""
     files: dict[Path, MappedFile] = {}
@@ -137,6 +142,10 @@ def _assign(
         module = model.get_submodule(owner)
         trained = getattr(module, leaf).requires_grad
         setattr(module, leaf, nn.Parameter(tensor, requires_grad=trained))
+        if pack and leaf == "weight" and isinstance(module, Linear):
+            del tensor
+            module.pack()
+            mapped.forget(entry)
 
 
 @contextmanager

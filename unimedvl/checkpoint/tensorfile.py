@@ -149,6 +149,10 @@ class MappedFile:
             self._release(entry.start + first * entry.dtype.itemsize, part.nbytes)
             done(part.nbytes)
 
+    def forget(self, entry: Entry) -> None:
+        """Drop a tensor's pages from this process, where it is no longer needed."""
+        self._release(entry.start, entry.nbytes)
+
     def _release(self, start: int, length: int) -> None:
         """Drop clean pages from this process; touched again, they come from the file."""
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows, which trims them by itself

@@ -98,8 +98,9 @@ class Conversation:
         return name != "quit"
 
     def say(self, text: str) -> None:
-        images, self.waiting = self.waiting, []
+        images = self.waiting
         result = self.terminal.speak(self.chat.stream(text, images))
+        self.waiting = []  # only now: after an error they wait for the next question
         self.turns.append({"question": text, "images": [i.source for i in images]} | result.to_dict())
         if self.terminal.json:
             self.terminal.document(self.turns[-1], indent=None)
@@ -107,7 +108,9 @@ class Conversation:
     def image(self, path: str) -> None:
         if not path:
             raise ValueError("/image needs a file, as in /image scan.dcm")
-        [image] = self.read.read([Path(path)])
+        if path[0] == path[-1] and path[0] in "'\"" and len(path) > 2:  # as a terminal writes a dropped file
+            path = path[1:-1]
+        [image] = self.read.read([Path(path).expanduser()])
         self.waiting.append(image)
         self.terminal.note(f"{path}: {image.width} x {image.height}, for the next question")
 

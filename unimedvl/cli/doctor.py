@@ -27,12 +27,16 @@ NEEDED = {
     "rich": "the command line",
 }
 OPTIONAL = {
+    "pylibjpeg": ("JPEG 2000 and JPEG lossless inside DICOM", "pip install pylibjpeg pylibjpeg-openjpeg"),
     "pylibjpeg-openjpeg": ("JPEG 2000 over 8 bits inside DICOM", "pip install pylibjpeg pylibjpeg-openjpeg"),
     "pyjpegls": ("JPEG-LS inside DICOM", "pip install pyjpegls"),
     "pylibjpeg-libjpeg": ("JPEG lossless and 12-bit JPEG inside DICOM", "pip install 'unimedvl[jpeg-lossless]'"),
     "scipy": ("simulated studies, training", "pip install 'unimedvl[phantoms]'"),
     "pydantic": ("training recipes", "pip install 'unimedvl[train]'"),
     "pyyaml": ("training recipes", "pip install 'unimedvl[train]'"),
+    "pyarrow": ("the data engine", "pip install 'unimedvl[data]'"),
+    "datasketch": ("finding duplicates of texts", "pip install 'unimedvl[data]'"),
+    "imagehash": ("finding duplicates of images", "pip install 'unimedvl[data]'"),
     "scikit-image": ("the demo, benchmarks", "pip install 'unimedvl[demo]'"),
     "safetensors": ("the demo, benchmarks", "pip install 'unimedvl[demo]'"),
 }

@@ -57,7 +57,7 @@ def _device(name: str) -> str:
     try:
         device = torch.device(name)
         # Whether it is there, is only told by using it.
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).tolist()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise ValueError(f"--device {name}: not to be had here; there is {', '.join(found)}") from error

@@ -51,12 +51,15 @@ class Terminal:
 
     def document(self, value: Any, indent: int | None = 2) -> None:
         """A result as JSON; `indent` None puts it on one line."""
-        self.line(json.dumps(value, ensure_ascii=False, indent=indent))
+        self.line(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False))
 
     def speak(self, events: Iterable[Event]) -> TextResult:
         """Show text as it comes, reasoning on standard error; returns the result, shown or not."""
-        result = None
+        result, thinking = None, False
         for event in events:
+            if thinking and event.kind != "thought":
+                self.note("")  # the reasoning's line ends
+            thinking = event.kind == "thought" and not self.json
             if event.kind == "result":
                 result = event.result
             elif not self.json:
@@ -69,7 +72,7 @@ class Terminal:
 
     def _piece(self, event: Event) -> None:
         if event.kind == "thought":
-            self.note(event.text, end="" if self.errors.is_terminal else "\n")
+            self.note(event.text, end="")
         else:
             sys.stdout.write(event.text)
             sys.stdout.flush()

@@ -12,6 +12,9 @@ from unimedvl.cli.command import Failure, command
 from unimedvl.cli.options import ModelOptions, OutputOptions, ReadingOptions, SamplingOptions
 from unimedvl.cli.terminal import Terminal
 
+# Ends of names that are meant as files and not as questions.
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".nii", ".nii.gz")
+
 
 def register(app: typer.Typer) -> None:
     command(app)(ask)
@@ -35,6 +38,8 @@ def ask(
         raise Failure("ask needs a question, such as: unimedvl ask scan.dcm 'What is abnormal?'")
     if Path(question).is_file():
         raise Failure(f"{question}: an image and no question; put the question after it, in quotes")
+    if not images and " " not in question and question.lower().endswith(_IMAGES):
+        raise Failure(f"{question}: no such file, and no question after it, as in: unimedvl ask scan.dcm 'What is it?'")
     _answer("ask", [Path(i) for i in images], question, model, read, text, output, think)
 
 

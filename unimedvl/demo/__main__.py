@@ -40,6 +40,7 @@ def main(
     start = time.perf_counter()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _try_to_write(out)  # now, and not after all is done
         bench = Bench(UniMedVL.load(model), steps)
     except (CheckpointError, OSError) as error:
         typer.echo(error, err=True)
@@ -84,6 +85,13 @@ def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions().items())),
         ("Made", f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC"),
     )
+
+
+def _try_to_write(path: Path) -> None:
+    """Raises OSError where no file can be made beside `path`."""
+    trial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    trial.touch()
+    trial.unlink()
 
 
 def write(path: Path, text: str) -> None:

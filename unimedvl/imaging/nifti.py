@@ -89,7 +89,20 @@ def _open(source: Source):
     stream.seek(0)
     image = kind.from_stream(stream)
     _check_size(image, source, packed=stream is not source.stream)
+    if stream is not source.stream:
+        _check_packed(image, stream, source)
     return image
+
+
+def _check_packed(image, stream: gzip.GzipFile, source: Source) -> None:
+    """Unpack to the end once: only there does gzip say by checksum and length whether all is as it was packed."""
+    stream.seek(0)
+    size = 0
+    while block := stream.read(2**20):
+        size += len(block)
+    expected = int(image.dataobj.offset) + math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
+    if size < expected:
+        raise ImagingError(source.name, f"is truncated: {size} of {expected} bytes are there")
 
 
 def _check_size(image, source: Source, packed: bool) -> None:

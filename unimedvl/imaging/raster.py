@@ -26,7 +26,7 @@ from unimedvl.imaging.windowing import (
 )
 
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR_CONFIGURATION = 258, 262, 284
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN = ";16"
 
@@ -129,7 +129,10 @@ def _from_loaded(picture: PillowImage.Image, name: str, options: ReadOptions) ->
     """Any Pillow mode to float RGB."""
     transparent = "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     if picture.mode in _WIDE_MODES:
-        return _from_grey(np.asarray(picture), name, options)
+        values = np.asarray(picture)
+        if values.dtype.kind == "u" and _white_is_zero(picture):  # Pillow turns 8 bits over, but not 16
+            values = np.iinfo(values.dtype).max - values
+        return _from_grey(values, name, options)
     if picture.mode in ("1", "L") and not transparent:
         return _from_grey(np.asarray(picture.convert("L")), name, options)
     if transparent:
@@ -138,6 +141,11 @@ def _from_loaded(picture: PillowImage.Image, name: str, options: ReadOptions) ->
     if picture.mode == "P":
         details["photometric"] = "palette"
     return pixels, details
+
+
+def _white_is_zero(picture: PillowImage.Image) -> bool:
+    """Whether this is a TIFF whose smallest value is white."""
+    return getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
 
 
 def _from_grey(values: np.ndarray, name: str, options: ReadOptions) -> tuple[np.ndarray, dict]:

@@ -38,12 +38,17 @@ class Chat:
     def stream(
         self, text: str, images: Source | Seq[Source] = (), read: ReadOptions = ReadOptions()
     ) -> Iterator[Event]:
-        """The same, with the text as it comes; the last event holds the result."""
+        """The same, with the text as it comes; the last event holds the result. A turn that fails leaves nothing."""
         new = [self.owner.read(x, read) for x in as_tuple(images)]
         pixels = tuple(as_pixels(i) for i in new)
-        self.context.extend(TASKS["ask"].prompt(pixels, text, self.owner.prepare))
+        before = self.context.branch()
+        try:
+            self.context.extend(TASKS["ask"].prompt(pixels, text, self.owner.prepare))
+            (spoken,) = yield from spoken_events(speak([self.context], self.owner.tokenizer, self.sampling))
+        except Exception:
+            self.context = before
+            raise
         self.inputs += new
-        (spoken,) = yield from spoken_events(speak([self.context], self.owner.tokenizer, self.sampling))
         thought, answer = split_thought(spoken.text)
         settings = {"sampling": asdict(self.sampling)}
         provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)

@@ -19,7 +19,7 @@ from unimedvl.imaging import Image, ReadOptions
 from unimedvl.inference.context import Context, extend_all
 from unimedvl.inference.image import Step, draw, grid_for
 from unimedvl.inference.results import ImageResult, TextResult
-from unimedvl.inference.text import Piece, Sampling, Spoken, speak
+from unimedvl.inference.text import Piece, Sampling, Spoken, check_seed, speak
 from unimedvl.inference.thought import ThoughtFilter, split_thought
 from unimedvl.tasks import THINK_FIRST, Drawing, task
 
@@ -47,6 +47,9 @@ class Request:
     size: tuple[int, int] | None = None
     seed: int = 0
     read: ReadOptions = ReadOptions()
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

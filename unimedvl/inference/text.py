@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from unimedvl.inference.context import Context, settle
+from unimedvl.inference.thought import CLOSE, OPEN
 from unimedvl.tokenizer import StreamDecoder, Tokenizer
 
 Finish = Literal["stop", "length", "cancelled"]
+# Logits divided by less are no numbers any more.
+_LEAST_TEMPERATURE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Sampling:
         likeliest that together have this probability. repetition_penalty: over 1 makes tokens of
         the answer so far less likely (CTRL, arXiv 1909.05858). seed: the same gives the same; the
         request's own where None.
-    stop: texts that end the answer and are not part of it. max_tokens: at most so many.
+    stop: texts that end the answer and are not part of it; reasoning before it may hold them. max_tokens: at
+        most so many.
     """
 
     temperature: float = 0.0
@@ -37,14 +41,28 @@ class Sampling:
     max_tokens: int = 256
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be 0 or more")
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        if not (self.temperature == 0 or _LEAST_TEMPERATURE <= self.temperature < math.inf):
+            raise ValueError(
+                f"temperature is {self.temperature}; it must be 0, or a number of {_LEAST_TEMPERATURE:g} or more"
+            )
+        if not 0 < self.repetition_penalty < math.inf:
+            raise ValueError(f"repetition_penalty is {self.repetition_penalty}; it must be a number over 0")
+        if self.seed is not None:
+            check_seed(self.seed)
         if "" in self.stop:
             raise ValueError("a stop text is empty, which would end every answer at once; leave it out")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must be over 0 and at most 1")
-        if self.top_k < 0 or self.max_tokens < 1 or self.repetition_penalty <= 0:
-            raise ValueError("top_k must be 0 or more, max_tokens 1 or more, repetition_penalty over 0")
+        if self.top_k < 0 or self.max_tokens < 1:
+            raise ValueError("top_k must be 0 or more, max_tokens 1 or more")
+
+
+def check_seed(seed: int) -> None:
+    """Raises ValueError for what can't seed a random generator."""
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed}; it must be a whole number from 0 to {2**63 - 1}")
 
 
 @dataclass
@@ -91,7 +109,8 @@ class _Row:
             return self._end("stop", self.held + self.decoder.flush())
         self.spoken.ids.append(token)
         self.held += self.decoder.push(token)
-        found = [(self.held.index(s) + len(s), self.held.index(s)) for s in self.sampling.stop if s in self.held]
+        places = [(self.held.find(s, self._answer_from()), s) for s in self.sampling.stop]
+        found = [(at + len(s), at) for at, s in places if at >= 0]
         if found:  # the one that is complete first, wherever tokens break
             return self._end("stop", self.held[: min(found)[1]])
         if len(self.spoken.ids) >= self.most:
@@ -100,6 +119,14 @@ class _Row:
         ready, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
         self.spoken.text += ready
         return ready
+
+    def _answer_from(self) -> int:
+        """Where in the held text the answer begins: after the reasoning, where there is any."""
+        said = self.spoken.text + self.held
+        if not said.lstrip().startswith(OPEN):
+            return 0
+        end = said.find(CLOSE)
+        return len(self.held) if end < 0 else max(0, end + len(CLOSE) - len(self.spoken.text))
 
     def cancel(self) -> None:
         """End where it stands; what was held back is part of the text."""

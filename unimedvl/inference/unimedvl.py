@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from unimedvl.checkpoint import fingerprint, load_model, open_checkpoint
+from unimedvl.checkpoint import Checkpoint, fingerprint, load_model, open_checkpoint
 from unimedvl.imaging import Image, ReadOptions, read_image
 from unimedvl.inference.chat import Chat
 from unimedvl.inference.image import Step
@@ -64,9 +65,11 @@ class UniMedVL:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dtype is None and device == "cpu" and checkpoint.nbytes < 2**30:
             dtype = torch.float32
-        model = load_model(checkpoint, dtype=dtype, device=device, generation=generation, progress=progress)
-        if pack or (pack is None and _fits_in_memory(model)):
-            model.pack()
+        if pack is None:
+            pack = _fits_in_memory(checkpoint, dtype)
+        model = load_model(
+            checkpoint, dtype=dtype, device=device, generation=generation, pack=pack, progress=progress
+        )
         tokenizer = Tokenizer.load(checkpoint.folder)
         name = checkpoint.card.get("name") or (str(source) if source else "nano")
         return cls(model, tokenizer, checkpoint.card | {"name": name}, fingerprint(checkpoint))
@@ -227,14 +230,15 @@ class UniMedVL:
         return drawing if guidance is None else replace(drawing, guidance=guidance)
 
 
-def _fits_in_memory(model: UnifiedModel) -> bool:
+def _fits_in_memory(checkpoint: Checkpoint, dtype: torch.dtype | None) -> bool:
     """Whether all weights together leave a fifth of the free memory, as far as the system tells of it."""
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return True
-    return sum(p.nbytes for p in model.parameters()) < 0.8 * free
+    entries = checkpoint.tensors.values()
+    return sum(math.prod(e.shape) * (dtype or e.dtype).itemsize for e in entries) < 0.8 * free
 
 
 def _frozen(value):

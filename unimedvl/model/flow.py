@@ -7,6 +7,7 @@ guidance with renormalisation.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +38,9 @@ class Guidance:
     def __post_init__(self) -> None:
         if self.renorm not in ("global", "channel", "text_channel"):
             raise ValueError(f"renorm is {self.renorm!r}; it must be global, channel or text_channel")
+        for name in ("text_scale", "image_scale", "renorm_min"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a number of 0 or more")
 
     def active(self, t: float) -> bool:
         """Whether time t is guided at all."""

@@ -149,7 +149,21 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RecipeError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise RecipeError(f"{file}: {where}: no such field; there are {_fields(first['loc'])}") from error
+        raise RecipeError(f"{file}: {where}: {first['msg']}") from error
+
+
+def _fields(place: tuple[str | int, ...]) -> str:
+    """The fields that there are where an unknown one was given; numbers in the place count the entries of a list."""
+    model: type[BaseModel] = Recipe
+    for name in place[:-1]:
+        if isinstance(name, str):
+            kind = model.model_fields[name].annotation
+            model = next((k for k in (kind, *getattr(kind, "__args__", ())) if isinstance(k, type)
+                          and issubclass(k, BaseModel)), model)  # fmt: skip
+    return ", ".join(model.model_fields)
 
 
 def _override(values: dict, override: str) -> None:
