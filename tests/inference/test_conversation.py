@@ -132,3 +132,16 @@ def test_a_turn_that_fails_leaves_nothing_behind(tiny, picture):
     again, expected = chat.send("And now?"), other.send("And now?")
     assert again.text == expected.text and again.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     assert len(again.provenance["inputs"]) == 1
+    assert again.provenance["settings"]["turns_before"] == [
+        {"request": "What is shown?", "new_inputs": 1, "answer": first.text}
+    ]
+
+
+def test_a_turn_whose_stream_is_closed_is_forgotten(tiny, picture):
+    chat = tiny.chat(Sampling(max_tokens=8))
+    stream = chat.stream("What is shown?", picture)
+    next(stream)
+    stream.close()
+    assert chat.context.length == 0 and not chat.inputs and not chat.turns
+    fresh = tiny.chat(Sampling(max_tokens=8))
+    assert chat.send("What is shown?", picture).text == fresh.send("What is shown?", picture).text

@@ -48,6 +48,10 @@ def chat(
         try:
             if not conversation.take(line.strip()):
                 return
+        except KeyboardInterrupt:
+            if not interactive:
+                raise
+            terminal.errors.print("stopped; this turn is forgotten. /quit ends the conversation", style="yellow")
         except ValueError as error:
             if not interactive:  # what follows in a script may rest on it
                 raise
@@ -60,10 +64,14 @@ def _lines(terminal: Terminal, interactive: bool) -> Iterator[str]:
         return
     while True:
         try:
-            yield terminal.errors.input("> ")
+            line = terminal.errors.input("> ")
+        except KeyboardInterrupt:
+            terminal.errors.print("\n/quit ends the conversation", style="dim")
+            continue
         except EOFError:
             terminal.errors.print()
             return
+        yield line
 
 
 class Conversation:

@@ -26,6 +26,7 @@ class Chat:
         self.owner, self.sampling = owner, sampling
         self.context = Context(owner.model)
         self.inputs: list[Image] = []
+        self.turns: list[dict] = []
 
     def send(self, text: str, images: Source | Seq[Source] = (), read: ReadOptions = ReadOptions()) -> TextResult:
         """Say something, with new images or without, and get the answer. Raises ImagingError."""
@@ -38,19 +39,23 @@ class Chat:
     def stream(
         self, text: str, images: Source | Seq[Source] = (), read: ReadOptions = ReadOptions()
     ) -> Iterator[Event]:
-        """The same, with the text as it comes; the last event holds the result. A turn that fails leaves nothing."""
+        """The same, with the text as it comes; the last event holds the result.
+
+        A turn that fails, or whose stream is closed before its end, leaves nothing in the conversation.
+        """
         new = [self.owner.read(x, read) for x in as_tuple(images)]
         pixels = tuple(as_pixels(i) for i in new)
         before = self.context.branch()
         try:
             self.context.extend(TASKS["ask"].prompt(pixels, text, self.owner.prepare))
             (spoken,) = yield from spoken_events(speak([self.context], self.owner.tokenizer, self.sampling))
-        except Exception:
+        except BaseException:  # an interrupt and a closed stream too
             self.context = before
             raise
         self.inputs += new
         thought, answer = split_thought(spoken.text)
-        settings = {"sampling": asdict(self.sampling)}
+        settings = {"sampling": asdict(self.sampling), "turns_before": [*self.turns]}
+        self.turns.append({"request": text, "new_inputs": len(new), "answer": answer})
         provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)
         yield Event(
             "result",
