@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unimedvl.phantoms.examples import MAKERS
-from unimedvl.training.recipe import RecipeError, load_recipe
+from unimedvl.training.recipe import RecipeError, Stage, load_recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "nano.yaml"
 
@@ -95,3 +95,11 @@ def test_a_file_that_is_no_recipe_is_one_line_that_names_it(write, text, message
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"none.yaml: No such file"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_stage_with_a_rate_of_its_own_begins_a_schedule(unified_recipe):
+    rates = (None, None, 5e-4, None, 1e-4)
+    stages = [Stage(steps=10 * (n + 1), mixture={"ask": 1}, learning_rate=rate) for n, rate in enumerate(rates)]
+    recipe = unified_recipe.model_copy(update={"stages": stages, "learning_rate": 1e-3})
+    expected = [(0, 30, 1e-3)] * 30 + [(30, 70, 5e-4)] * 70 + [(100, 50, 1e-4)] * 50
+    assert [recipe.schedule(step) for step in range(recipe.steps)] == expected

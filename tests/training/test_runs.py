@@ -212,3 +212,12 @@ def test_crops_are_in_range_and_the_same_for_a_seed_and_a_step():
     assert torch.equal(autoencoder.Crops(4, 16, seed=0, window=5)[3], steps[3])
     assert set(passing.rendered) <= set(range(3, 8))
     assert np.isfinite(a.numpy()).all()
+
+
+def test_a_stage_added_behind_a_finished_run_makes_it_the_run_of_all_stages(start, tiny, unified_recipe, tmp_path):
+    more = Stage(steps=4, mixture={"generate": 1.0}, learning_rate=5e-3)
+    longer = unified_recipe.model_copy(update={"stages": [*unified_recipe.stages, more]})
+    whole = train_unified(start(), tiny.prepare, longer, tmp_path / "whole").state_dict()
+    train_unified(start(), tiny.prepare, unified_recipe, tmp_path / "added")
+    added = train_unified(start(), tiny.prepare, longer, tmp_path / "added").state_dict()
+    assert all(torch.equal(added[name], whole[name]) for name in whole)

@@ -62,6 +62,8 @@ class Stage(_Strict):
     pure_noise: by task, the chance that a target is noised wholly, at the time 1, which is seldom drawn
         otherwise. A drawing of one or two steps, the nearest to a truth where there is one, lives on it.
     focus: by task, how much more the loss counts where a target shows what the words ask for.
+    learning_rate: where given, a new schedule begins here with this peak: warm-up, and a cosine over this stage
+        and those after it that have none of their own.
     """
 
     steps: int = Field(gt=0)
@@ -69,6 +71,7 @@ class Stage(_Strict):
     modalities: dict[str, Annotated[float, Field(gt=0)]] = {}
     pure_noise: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     focus: dict[str, Annotated[float, Field(ge=0)]] = {}
+    learning_rate: float | None = Field(default=None, gt=0)
 
     @field_validator("mixture", "modalities", "pure_noise", "focus")
     @classmethod
@@ -88,7 +91,7 @@ class Stage(_Strict):
 
 
 class UnifiedRecipe(_Strict):
-    """stages: one after another, under one schedule of the rate. tokens: of a step in each process, at least.
+    """stages: one after another; `learning_rate` is the peak of the first schedule. tokens: of a step in each process, at least.
 
     drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
     """
@@ -111,6 +114,18 @@ class UnifiedRecipe(_Strict):
     @property
     def steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
+
+    def schedule(self, step: int) -> tuple[int, int, float]:
+        """The schedule that a step belongs to: its first step, how many it has, and its peak."""
+        first, end, peak, found = 0, 0, self.learning_rate, (0, 0, self.learning_rate)
+        for stage in self.stages:
+            if stage.learning_rate is not None:
+                if step < end:
+                    break
+                first, peak = end, stage.learning_rate
+            end += stage.steps
+            found = (first, end - first, peak)
+        return found
 
 
 class Recipe(_Strict):

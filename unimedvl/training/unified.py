@@ -119,7 +119,8 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
         data = TaskBatches(recipe, stage, model.config, prepare)
         for batch in batches_of(range(step, end), data, recipe.workers):
             reseed(recipe.seed, step)
-            rate = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)
+            first, steps, peak = recipe.schedule(step)
+            rate = cosine(step - first, steps, peak, recipe.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]
             means = _step(model, optimiser, batch.to(where), recipe)
