@@ -91,7 +91,8 @@ class Stage(_Strict):
 
 
 class UnifiedRecipe(_Strict):
-    """stages: one after another; `learning_rate` is the peak of the first schedule. tokens: of a step in each process, at least.
+    """stages: one after another. learning_rate: the peak of the first schedule. tokens: of a step in each process,
+    at least.
 
     drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
     """
