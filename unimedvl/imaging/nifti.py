@@ -63,6 +63,7 @@ def read_nifti(source: Source, options: ReadOptions) -> tuple[np.ndarray, dict]:
                                         f"slice {index} is out of range, {valid}")
     rest = [axis for axis in range(3) if axis != stored_axis]
     check_pixels(source.name, shape[rest[0]], shape[rest[1]])
+    _check_packed(image, source)
     stored_index = count - 1 - index if flips[stored_axis] else index
     values = _slab(image, stored_axis, stored_index, volume)
     values = _as_seen(values, [axes[a] for a in rest], [flips[a] for a in rest])
@@ -89,13 +90,14 @@ def _open(source: Source):
     stream.seek(0)
     image = kind.from_stream(stream)
     _check_size(image, source, packed=stream is not source.stream)
-    if stream is not source.stream:
-        _check_packed(image, stream, source)
     return image
 
 
-def _check_packed(image, stream: gzip.GzipFile, source: Source) -> None:
-    """Unpack to the end once: only there does gzip say by checksum and length whether all is as it was packed."""
+def _check_packed(image, source: Source) -> None:
+    """Unpack a gzipped file to its end once: only there it says by checksum and length whether all is as packed."""
+    stream = image.dataobj.file_like
+    if not isinstance(stream, gzip.GzipFile):
+        return
     stream.seek(0)
     size = 0
     while block := stream.read(2**20):
