@@ -1,6 +1,7 @@
 """The data engine: records, where they come from, and what holds them.
 
 error    the one exception
+whole    files written whole or not at all
 record   one example as the published set has it, with where it is from and what was decided of it
 jsonl    records as the published JSON lines
 shards   records as Parquet, with their images inside

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from unimedvl.data.error import DataError
 from unimedvl.data.record import Record, parse_record
+from unimedvl.data.whole import written_whole
 
 
 def read_jsonl(file: Path) -> Iterator[Record]:
@@ -33,18 +33,9 @@ def write_jsonl(file: Path, records: Iterable[Record]) -> int:
     Raises:
         DataError: the file can't be written.
     """
-    file, count = Path(file), 0
-    part = file.with_name(file.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as out:
-            for record in records:
-                out.write(record.to_json() + "\n")
-                count += 1
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    count = 0
+    with written_whole(Path(file)) as part, part.open("w", encoding="utf-8") as out:
+        for record in records:
+            out.write(record.to_json() + "\n")
+            count += 1
     return count

@@ -13,6 +13,7 @@ from pathlib import Path
 from unimedvl.data.error import DataError
 from unimedvl.data.record import Picture, Record, parse_record, sha256
 from unimedvl.data.source import Sample
+from unimedvl.data.whole import written_whole
 
 # Columns that are fields of the record, as text.
 _FIELDS = ("id", "dataset", "modality", "main_task_type", "sub_task_type", "split", "licence")
@@ -51,19 +52,15 @@ def write_shard(file: Path, samples: Iterable[Sample]) -> int:
     import pyarrow
     import pyarrow.parquet
 
-    file, count = Path(file), 0
-    part = file.with_name(file.name + ".part")
-    try:
-        with pyarrow.parquet.ParquetWriter(part, _schema(), compression="zstd") as writer:
-            for group in _groups(samples):
-                rows = [_row(*embed(sample)) for sample in group]
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()))
-                count += len(rows)
-        part.replace(file)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    count = 0
+    with (
+        written_whole(Path(file)) as part,
+        pyarrow.parquet.ParquetWriter(part, _schema(), compression="zstd") as writer,
+    ):
+        for group in _groups(samples):
+            rows = [_row(*embed(sample)) for sample in group]
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()))
+            count += len(rows)
     return count
 
 

@@ -7,7 +7,6 @@ chunks and at most half a file beside them, which the next run writes over.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +16,7 @@ from typing import TypeVar
 from unimedvl.data.error import DataError
 from unimedvl.data.shards import write_shard
 from unimedvl.data.source import Sample
+from unimedvl.data.whole import written_whole
 
 T = TypeVar("T")
 
@@ -55,16 +55,9 @@ class Chunk:
 
 
 def write_json(file: Path, content: object) -> None:
-    """Write a file whole or not at all, down to the disk. Raises DataError where it can't be written."""
-    part = file.with_name(file.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as out:
-            json.dump(content, out, ensure_ascii=False, indent=1, sort_keys=True)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from error
+    """Write a file whole or not at all. Raises DataError where it can't be written."""
+    with written_whole(file) as part, part.open("w", encoding="utf-8") as out:
+        json.dump(content, out, ensure_ascii=False, indent=1, sort_keys=True)
 
 
 def chunks_of(folder: Path) -> list[Chunk]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from unimedvl.data.error import DataError
 from unimedvl.data.files import table
 from unimedvl.data.quality.audit import DIMENSIONS, Dimension, Rating
+from unimedvl.data.whole import written_whole
 
 COLUMNS = ("rater", "dataset", "record", *(d.name for d in DIMENSIONS), "comment")
 _NAMED = COLUMNS[:3]
@@ -80,22 +80,13 @@ def write_ratings(file: Path, ratings: Iterable[Rating]) -> int:
     Raises:
         DataError: the file can't be written.
     """
-    file, count = Path(file), 0
-    part = file.with_name(file.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for rating in ratings:
-                writer.writerow(_cells(rating))
-                count += 1
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    count = 0
+    with written_whole(Path(file)) as part, part.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for rating in ratings:
+            writer.writerow(_cells(rating))
+            count += 1
     return count
 
 
