@@ -23,14 +23,22 @@ READ_BYTES = 2**29
 
 
 def seconds(run: Callable[[], object]) -> float:
+    _finish()
     start = time.perf_counter()
     run()
+    _finish()
     return time.perf_counter() - start
 
 
-def read_bandwidth(repeats: int = 5, nbytes: int = READ_BYTES) -> float:
-    """Bytes per second at which all threads read memory: the sum of a large float32 tensor; the median."""
-    data = torch.ones(nbytes // 4)
+def _finish() -> None:
+    """Wait for what a GPU was given to do."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def read_bandwidth(repeats: int = 5, nbytes: int = READ_BYTES, device: str = "cpu") -> float:
+    """Bytes per second at which the device reads its memory: the sum of a large float32 tensor; the median."""
+    data = torch.ones(nbytes // 4, device=device)
     data.sum()
     return nbytes / statistics.median(seconds(data.sum) for _ in range(repeats))
 
@@ -38,14 +46,14 @@ def read_bandwidth(repeats: int = 5, nbytes: int = READ_BYTES) -> float:
 class Weights:
     """Random weights by shape, shared by all chains of one type: the n-th copy is always the same tensor."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: torch.dtype, device: str = "cpu") -> None:
+        self.dtype, self.device = dtype, device
         self._of: dict[tuple[int, int], list[Tensor]] = {}
 
     def take(self, n: int, k: int, copies: int) -> list[Tensor]:
         pool = self._of.setdefault((n, k), [])
         while len(pool) < copies:
-            pool.append((torch.randn(n, k) * 0.02).to(self.dtype))
+            pool.append((torch.randn(n, k, device=self.device) * 0.02).to(self.dtype))
         return pool[:copies]
 
 
@@ -60,7 +68,7 @@ class Chain:
             start = taken.get((p.n, p.k), 0)  # two sets of weights have no copy in common
             taken[p.n, p.k] = start + p.copies
             if (p.m, p.k) not in inputs:
-                inputs[p.m, p.k] = torch.randn(p.m, p.k).to(weights.dtype)
+                inputs[p.m, p.k] = torch.randn(p.m, p.k, device=weights.device).to(weights.dtype)
             own = weights.take(p.n, p.k, start + p.copies)[start:]
             calls += [((i + 0.5) / p.copies, inputs[p.m, p.k], w) for i, w in enumerate(own)]
         calls.sort(key=lambda call: call[0])

@@ -89,9 +89,10 @@ class Runner:
     dtype: str
     repeats: int
     bandwidth: float
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self.weights = Weights(DTYPES[self.dtype])
+        self.weights = Weights(DTYPES[self.dtype], self.device)
 
     def limit(self, p: Pass) -> Result:
         """Achieved over limit; profiled where that falls short of the aim."""
@@ -135,12 +136,11 @@ class Runner:
 
 
 def results(
-    config: ModelConfig, dtype: str, sizes: Sizes, repeats: int, bandwidth: float, told: Callable[[str], None]
+    config: ModelConfig, runner: Runner, sizes: Sizes, training: bool, told: Callable[[str], None]
 ) -> Iterator[Result]:
     """Every pass of the geometry in one type of number. told: is given the name of each before it runs."""
     told("random weights")
-    runner = Runner(dtype, repeats, bandwidth)
-    passes = Passes(random_model(config, DTYPES[dtype]), sizes)
+    passes = Passes(random_model(config, DTYPES[runner.dtype], device=runner.device), sizes)
     for side in sizes.latent_sides:
         one, many = passes.denoising(side), passes.denoising(side, BRANCHES)
         told(one.name)
@@ -156,12 +156,12 @@ def results(
         told(p.name)
         yield runner.limit(p)
     yield runner.against(one, many, "rows", ROWS_AT_LEAST)
-    for p in passes.training():
+    for p in passes.training() if training else ():
         told(p.name)
         yield runner.limit(p)
 
 
-def machine_rates(config: ModelConfig, dtype: str, repeats: int) -> list[Rate]:
+def machine_rates(config: ModelConfig, dtype: str, repeats: int, device: str) -> list[Rate]:
     """Matrix products at the shapes of the decoder's layers, for many rows, eight, and one."""
     d = config.decoder
     kv = d.num_kv_heads * d.head_dim
@@ -169,7 +169,7 @@ def machine_rates(config: ModelConfig, dtype: str, repeats: int) -> list[Rate]:
         (d.hidden_size, d.hidden_size), (kv, d.hidden_size), (d.intermediate_size, d.hidden_size),
         (d.hidden_size, d.intermediate_size), (d.vocab_size, d.hidden_size),
     ]  # fmt: skip
-    weights = Weights(DTYPES[dtype])
+    weights = Weights(DTYPES[dtype], device)
     many = rates(shapes, (1024, 256), weights, 2, repeats)
     # one row reads every weight: enough of them that no cache holds them
     return many + rates(shapes, (8, 1), weights, d.num_layers, repeats)
@@ -236,11 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = PRESETS[args.preset]
     found: list[Result] = []
     with progress.status("the machine") as status:
-        bandwidth = read_bandwidth(repeats)
-        speeds = {dtype: machine_rates(config, dtype, repeats) for dtype in args.dtypes}
+        bandwidth = read_bandwidth(repeats, device=args.device)
+        speeds = {dtype: machine_rates(config, dtype, repeats, args.device) for dtype in args.dtypes}
         for dtype in args.dtypes:
             told = lambda name, d=dtype: status.update(f"{d}: {name}")  # noqa: E731
-            found += results(config, dtype, sizes, repeats, bandwidth, told)
+            runner = Runner(dtype, repeats, bandwidth, args.device)
+            found += results(config, runner, sizes, not args.inference, told)
     out.print(rates_table(speeds, bandwidth))
     out.print(results_table(found))
     for line in shortfalls(found) or ["Every aim is met."]:
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "machine": {"processor": _processor(), "threads": threads, "load_average": load},
+            "machine": {"processor": _processor(args.device), "threads": threads, "load_average": load},
             "versions": versions(),
             "preset": args.preset,
             "quick": args.quick,
@@ -261,8 +262,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(args.check and any(r.met is False for r in found))
 
 
-def _processor() -> str:
-    """The processor's name, where Linux tells it."""
+def _processor(device: str) -> str:
+    """The processor's name, where Linux tells it, or the GPU's."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -275,6 +278,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="shorter inputs, two repeats")
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--preset", choices=list(PRESETS), default="mid", help="the geometry")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...; the aims are a CPU's")
+    parser.add_argument("--inference", action="store_true", help="leave the training step out")
     parser.add_argument("--repeats", type=int, help="of each limit and pass; 5, or 2 with --quick")
     parser.add_argument("--threads", type=int, help="of PyTorch")
     parser.add_argument("--json", type=Path, help="write everything to this file")

@@ -59,10 +59,11 @@ class Pass:
     published: float | None = None
 
 
-def random_model(config: ModelConfig, dtype: torch.dtype, seed: int = 0) -> UnifiedModel:
+def random_model(config: ModelConfig, dtype: torch.dtype, seed: int = 0, device: str = "cpu") -> UnifiedModel:
     """The geometry with random weights, none of them zero."""
-    model = UnifiedModel(config)
-    generator = torch.Generator().manual_seed(seed)
+    with torch.device(device):
+        model = UnifiedModel(config)
+    generator = torch.Generator(device).manual_seed(seed)
     model.initialise(generator)
     nn.init.normal_(model.llm2vae.weight, std=0.02, generator=generator)
     return model.to(dtype)
@@ -79,7 +80,7 @@ class Passes:
         """One velocity of an image of side x side latent tokens."""
         n, context = side * side, self.sizes.caption
         canvas = self.model.canvas([[self._context(context) for _ in range(branches)]], [(side, side)])
-        latents = torch.randn(n, self.config.latent_token_dim, generator=self.generator)
+        latents = torch.randn(n, self.config.latent_token_dim, generator=self.generator).to(self.model.device)
         name = f"denoising, {n} latent tokens" + (f", {branches} branches" if branches > 1 else "")
         return Pass(
             name, work.denoising(self.config, n, context, branches),
@@ -108,7 +109,7 @@ class Passes:
         caches = [self._context(context) for _ in range(rows)]
         for cache in caches:
             cache.reserve(ROOM)
-        ids = self._ids(rows)
+        ids = self._ids(rows).to(self.model.device)
 
         def run() -> None:
             for _ in range(steps):
@@ -150,7 +151,7 @@ class Passes:
         latent = torch.randn(self.config.vae.z_channels, side, side, generator=self.generator)
         read = [self._seen(s.train_seen_side), self._text(s.question), self._text(s.question, predict=True)]
         draw = [self._text(s.caption), Latent(latent, predict=True, encoded=True)]
-        return pack([read, draw], self.config, self.generator)
+        return pack([read, draw], self.config, self.generator).to(self.model.device)
 
     def _ids(self, n: int) -> torch.Tensor:
         low = min(vars(self.config.special).values())

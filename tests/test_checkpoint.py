@@ -120,14 +120,6 @@ def test_parts_stored_in_different_types_load_in_the_decoders(model, folder, tmp
     assert {t.dtype for t in load_model(tmp_path / "half").state_dict().values()} == {torch.bfloat16}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_weights_arrive_on_cuda(model, folder, dtype):
-    loaded = load_model(folder, device="cuda", dtype=dtype)
-    own = model.state_dict()
-    assert all(t.is_cuda and torch.equal(t.cpu(), own[n].to(dtype)) for n, t in loaded.state_dict().items())
-
-
 def test_understanding_only_has_no_generation_weights_and_no_vae(model, folder, tmp_path):
     (folder / "ae.safetensors").unlink()
     loaded = load_model(folder, generation=False)

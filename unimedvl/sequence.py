@@ -302,16 +302,25 @@ def token_weights(weight: Tensor | None, shape: tuple[int, int]) -> Tensor:
     return F.adaptive_max_pool2d(weight[None].float(), shape).flatten()
 
 
-def visibility(segment: Tensor, causal: Tensor, noised: Tensor) -> Tensor:
-    """The attention rule: [L, L] bool, True where token i sees token j.
+def sees(
+    segment: Tensor, other: Tensor, backward: Tensor, causal: Tensor, noised: Tensor
+) -> Tensor:
+    """The attention rule for two tokens of one sequence, or for many by broadcasting: whether one sees the other.
 
-    i sees j within its own segment (only backwards where that is causal), and in every earlier
-    segment that is not noised. segment, causal, noised: [L], per token.
+    It does within its own segment (only backwards where that is causal), and in every earlier segment
+    that is not noised.
+
+    segment, causal: of the one that sees. other, noised: the segment of the one seen, and whether it is noised.
+    backward: whether the one seen is not after the one that sees.
     """
+    return ((segment == other) & (backward | ~causal)) | ((segment > other) & ~noised)
+
+
+def visibility(segment: Tensor, causal: Tensor, noised: Tensor) -> Tensor:
+    """`sees` for all tokens of a sequence: [L, L] bool, True where row i sees column j; all [L], per token."""
     index = torch.arange(len(segment), device=segment.device)
-    same = segment[:, None] == segment[None, :]
     backward = index[:, None] >= index[None, :]
-    return (same & (backward | ~causal[:, None])) | ((segment[:, None] > segment[None, :]) & ~noised[None, :])
+    return sees(segment[:, None], segment[None, :], backward, causal[:, None], noised[None, :])
 
 
 def pack(

@@ -107,7 +107,7 @@ def test_operators_belong_to_parts(operator, part):
 
 
 def test_a_whole_run_tells_every_line_and_what_falls_short(tmp_path):
-    found = list(machine.results(TINY, "fp32", SIZES, 1, 1e10, lambda name: None))
+    found = list(machine.results(TINY, machine.Runner("fp32", 1, 1e10), SIZES, True, lambda name: None))
     assert [r.kind for r in found] == ["limit", "branches", *["limit"] * 4, "rows", "limit", "limit"]
     for r in found:
         assert 0 < r.value and r.lowest <= r.value <= r.highest

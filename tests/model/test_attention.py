@@ -13,6 +13,7 @@ from torch import Tensor
 from unimedvl.model.attention import CachedAttention, PackedAttention, Span, attend
 from unimedvl.model.cache import Cache
 from unimedvl.model.config import DecoderConfig, ModelConfig
+from unimedvl.model.flex import attend_packed, block_mask
 from unimedvl.sequence import Latent, Seen, Text, pack, visibility
 
 some = settings(max_examples=40, deadline=None)
@@ -126,6 +127,16 @@ def test_packed_attention_and_its_gradient_are_those_of_plain_attention(geometry
     (out * weight).sum().backward()
     for gradient, x in zip(found, (q, k, v), strict=True):
         torch.testing.assert_close(gradient, x.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_attention_in_one_kernel_sees_what_attention_by_sequence_sees(geometry):
+    """The kernel itself needs a GPU (tests/test_cuda.py); its mask, and its numbers computed plainly, do not."""
+    batch = packed(geometry)
+    q, k, v = (random(1, h, batch.num_tokens, 16, seed=s) for h, s in ((4, 1), (2, 2), (2, 3)))
+    out = attend_packed(q, k, v, block_mask(batch))
+    expected = plain(*(x[0].transpose(0, 1) for x in (q, k, v)), torch.block_diag(*batch.masks()).bool())
+    torch.testing.assert_close(out[0].transpose(0, 1).double(), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_cached_attention_of_several_caches_equals_packed_attention(geometry):

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unimedvl.model.cache import Cache
+from unimedvl.model.flex import BlockMask, attend_packed, block_mask, in_one_kernel
 from unimedvl.model.products import attend_batch, attend_products, by_products
 from unimedvl.sequence import PackedBatch
 
@@ -38,37 +40,46 @@ class _Rearrange(torch.autograd.Function):
 
 
 class PackedAttention:
-    """Attention of a packed batch, sequence by sequence: nothing is padded."""
+    """Attention of a packed batch: sequence by sequence on a CPU, in one kernel on a GPU. Nothing is padded."""
 
     def __init__(self, batch: PackedBatch) -> None:
+        self.batch = batch
         self.order, self.inverse = batch.order, torch.argsort(batch.order)
-        self.lengths = batch.lengths
-        self.masks = batch.masks()
-        self._biases: list[Tensor] | None = None
+
+    @cached_property
+    def _blocks(self) -> BlockMask:
+        return block_mask(self.batch)
+
+    @cached_property
+    def _masks(self) -> list[Tensor]:
+        return self.batch.masks()
+
+    @cached_property
+    def _biases(self) -> list[Tensor]:
+        """The masks as what is added to scores."""
+        zero = torch.zeros((), dtype=torch.bfloat16)
+        return [zero.masked_fill(~mask, -torch.inf) for mask in self._masks]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [T, heads, dim], k and v [T, kv_heads, dim] to [T, heads * dim]."""
-        gqa, products = q.shape[1] != k.shape[1], by_products(q)
         q, k, v = (
-            _Rearrange.apply(x, self.order, self.inverse).transpose(0, 1).unsqueeze(0).split(self.lengths, 2)
-            for x in (q, k, v)
+            _Rearrange.apply(x, self.order, self.inverse).transpose(0, 1).unsqueeze(0) for x in (q, k, v)
         )
-        if products:
-            out = [attend_batch(*part) for part in zip(q, k, v, self._hidden(), strict=True)]
-        else:
-            out = [
-                F.scaled_dot_product_attention(*qkv, mask, enable_gqa=gqa)
-                for *qkv, mask in zip(q, k, v, self.masks, strict=True)
-            ]
-        out = torch.cat(out, dim=2).squeeze(0).transpose(0, 1).flatten(1)
+        out = attend_packed(q, k, v, self._blocks) if in_one_kernel(q) else self._by_sequence(q, k, v)
+        out = out.squeeze(0).transpose(0, 1).flatten(1)
         return _Rearrange.apply(out, self.inverse, self.order)
 
-    def _hidden(self) -> list[Tensor]:
-        """The masks as what is added to scores, made once for all layers."""
-        if self._biases is None:
-            zero = torch.zeros((), dtype=torch.bfloat16)
-            self._biases = [zero.masked_fill(~mask, -torch.inf) for mask in self.masks]
-        return self._biases
+    def _by_sequence(self, *qkv: Tensor) -> Tensor:
+        gqa, products = qkv[0].shape[1] != qkv[1].shape[1], by_products(qkv[0])
+        parts = zip(*(x.split(self.batch.lengths, 2) for x in qkv), strict=True)
+        if products:
+            out = [attend_batch(*part, bias) for part, bias in zip(parts, self._biases, strict=True)]
+        else:
+            out = [
+                F.scaled_dot_product_attention(*part, mask, enable_gqa=gqa)
+                for part, mask in zip(parts, self._masks, strict=True)
+            ]
+        return torch.cat(out, dim=2)
 
 
 @dataclass(frozen=True)
@@ -182,6 +193,9 @@ def _attend_weighed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tens
     if not causal and q.device.type == "cpu":
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(folded, k, v)
         return _unfold(out, n), _unfold(lse.float(), n)
+    if not causal and q.is_cuda:
+        out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(folded, k, v, None, True)
+        return _unfold(out, n), _unfold(lse[..., : folded.shape[2]].float(), n)  # the kernel pads its rows
     scores = (folded @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
     if causal:
         index = torch.arange(n, device=q.device)

@@ -50,6 +50,7 @@ class VitRecipe(_Strict):
     learning_rate: float = Field(gt=0)
     warmup: int = Field(default=100, ge=0)
     bf16: bool = True
+    workers: int | None = Field(default=None, ge=1, description="processes that make batches; all cores beside a GPU")
     seed: int = 0
     log_every: int = 25
     save_every: int = 250
@@ -91,7 +92,7 @@ class Stage(_Strict):
 
 
 class UnifiedRecipe(_Strict):
-    """stages: one after another. learning_rate: the peak of the first schedule. tokens: of a step in each process,
+    """stages: one after another. learning_rate: the peak of the first schedule. tokens: of a step over all processes,
     at least.
 
     drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
@@ -107,7 +108,7 @@ class UnifiedRecipe(_Strict):
     mse_weight: float = Field(default=1.0, ge=0)
     drop: dict[Literal["text", "image"], float] = {"text": 0.1, "image": 0.05}
     bf16: bool = True
-    workers: int = Field(default=1, ge=1)
+    workers: int | None = Field(default=None, ge=1, description="processes that make batches; all cores beside a GPU")
     seed: int = 0
     log_every: int = 25
     save_every: int = 200

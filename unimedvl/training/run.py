@@ -22,6 +22,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -47,10 +52,23 @@ def reseed(seed: int, step: int) -> None:
     torch.manual_seed(int(chance(seed, step).integers(2**62)))
 
 
-def batches_of(steps: range, data: Dataset, workers: int = 1) -> Iterator:
-    """The batches ``data[step]`` of some steps in order, made by other processes while one is trained on."""
-    loader = DataLoader(data, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4)
-    return iter(loader)
+def batches_of(steps: range, data: Dataset, workers: int | None = 1) -> Iterator:
+    """The batches ``data[step]`` of some steps in order, made by other processes while one is trained on.
+
+    workers: how many processes; where None, one beside a CPU that trains, and beside a GPU all cores.
+    """
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 1) // local_processes() - 1) if device().type == "cuda" else 1
+    _allow_many_files()
+    return iter(DataLoader(data, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=2 + 2 // workers))
+
+
+def _allow_many_files() -> None:
+    """Each tensor of a batch that waits is an open file, and the usual limit is meant to be raised by who needs it."""
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class RunLog:
@@ -70,18 +88,19 @@ class RunLog:
             part.replace(file)
         self.file = file
         self.started = time.monotonic() - (json.loads(kept[-1])["seconds"] if kept else 0)
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor | float] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, step: int, every: int, **values: Tensor | float) -> None:
         """Add values of a step; every so many steps the means are written."""
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            # Not yet a number of Python's: that would wait for the GPU in each step.
+            self.sums[name] = self.sums.get(name, 0.0) + (value.double() if isinstance(value, Tensor) else value)
             self.counts[name] = self.counts.get(name, 0) + 1
         if step % every:
             return
         record = {"step": step, "seconds": round(time.monotonic() - self.started, 1)}
-        record |= {name: round(total / self.counts[name], 4) for name, total in self.sums.items()}
+        record |= {name: round(float(total) / self.counts[name], 4) for name, total in self.sums.items()}
         with self.file.open("a") as out:
             out.write(json.dumps(record) + "\n")
         logger.info("%s: %s", self.file.stem, record)
@@ -115,7 +134,7 @@ def join_processes() -> None:
     if "RANK" not in os.environ or dist.is_initialized():
         return
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes()))
 
 
 def shared_out(*works: Callable[[], T]) -> list[T]:
@@ -123,8 +142,7 @@ def shared_out(*works: Callable[[], T]) -> list[T]:
 
     A piece must leave its result on disk, and give it from there when called again, as the other processes do.
     """
-    processes = dist.get_world_size() if dist.is_initialized() else 1
-    done = {i: work() for i, work in enumerate(works) if i % processes == rank()}
+    done = {i: work() for i, work in enumerate(works) if i % processes() == rank()}
     if dist.is_initialized():
         dist.barrier()
     return [done[i] if i in done else work() for i, work in enumerate(works)]
@@ -142,12 +160,22 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
+def processes() -> int:
+    """How many processes this run has, over all machines."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def local_processes() -> int:
+    """How many processes this run has on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def average_gradients(model: nn.Module) -> None:
     """Make every process's gradients their mean, in one exchange. Nothing to do where there is one process.
 
     A gradient that a process has not got (no image in its batch, say) counts as zero.
     """
-    if not dist.is_initialized():
+    if not dist.is_initialized() or processes() == 1:
         return
     parameters = [p for p in model.parameters() if p.requires_grad]
     for p in parameters:

@@ -25,6 +25,7 @@ from unimedvl.training.run import (
     chance,
     cosine,
     device,
+    processes,
     rank,
     reseed,
     save_state,
@@ -61,7 +62,8 @@ def focus(segments: list[Segment], where: Tensor, strength: float) -> list[Segme
 
 
 class TaskBatches(Dataset):
-    """For each step a packed batch of simulated examples: sequences are added until it has `tokens` tokens."""
+    """For each step a packed batch of simulated examples: sequences are added until it has this process's share
+    of the step's tokens."""
 
     def __init__(self, recipe: UnifiedRecipe, stage: Stage, config: ModelConfig, prepare: Prepare) -> None:
         self.recipe, self.stage, self.config, self.prepare = recipe, stage, config, prepare
@@ -72,7 +74,7 @@ class TaskBatches(Dataset):
         names = list(self.stage.mixture)
         weights = np.array([self.stage.mixture[n] for n in names])
         sequences, tokens = [], 0
-        while tokens < self.recipe.tokens:
+        while tokens < self.recipe.tokens / processes():
             task = str(rng.choice(names, p=weights / weights.sum()))
             chosen = example(task, rng, weights=self.stage.modalities)
             segments = self._segments(chosen, rng)

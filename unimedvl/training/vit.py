@@ -110,7 +110,7 @@ def train_vit(config: VitConfig, recipe: VitRecipe, folder: Path) -> Vit:
     log = RunLog(folder / "vit.jsonl", step)
     cells = recipe.side // config.patch_size
     positions = grid_position_ids(cells, cells, config.max_patches_per_side).repeat(recipe.batch).to(where)
-    for batch in batches_of(range(step, recipe.steps), data):
+    for batch in batches_of(range(step, recipe.steps), data, recipe.workers):
         reseed(recipe.seed, step)
         for group in optimiser.param_groups:
             group["lr"] = cosine(step, recipe.steps, recipe.learning_rate, recipe.warmup)

@@ -1,0 +1,149 @@
+"""What a GPU computes is what the CPU computes. Everything here needs CUDA."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from unimedvl import UniMedVL
+from unimedvl.checkpoint import load_model
+from unimedvl.model.attention import PackedAttention, attend
+from unimedvl.model.config import DecoderConfig
+from unimedvl.sequence import Latent, Seen, Text, pack
+from unimedvl.training import unified
+from unimedvl.training.recipe import Stage, UnifiedRecipe
+from unimedvl.training.run import RunLog
+from unimedvl.training.unified import train_unified
+
+if not torch.cuda.is_available():
+    pytest.skip("needs CUDA", allow_module_level=True)
+
+# Heads of 16 values, the narrowest that attention in one kernel is made for.
+DECODER = DecoderConfig(64, 64, 96, 2, 4, 2, rope_theta=1e4, max_position_embeddings=512)
+
+
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch):
+    """Products of float32 in float32, in convolutions too."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(geometry, count: int):
+    """Sequences of every kind of segment; together they fill several of the kernel's blocks."""
+    pixels = random(3, 16, 24, seed=5).clamp(-1, 1)
+    seen = random(3, 28, 42, seed=6).clamp(-1, 1)
+    sequences = [
+        [Text([1, 2, 3] * 5), Latent(pixels, predict=True), Latent(pixels), Text([4, 5], predict=True)],
+        [Seen(seen), Text([6, 7] * 20, predict=True)],
+    ]
+    return pack(sequences * count, geometry, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("head_dim", [8, 16, 64])
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_attention_and_its_gradient(geometry, head_dim, count, dtype):
+    batch = batch_of(geometry, count)
+    q, k, v = (random(batch.num_tokens, h, head_dim, seed=s).to(dtype) for h, s in ((4, 1), (2, 2), (2, 3)))
+    weight = random(batch.num_tokens, 4 * head_dim, seed=4)
+
+    def run(device: str) -> list[torch.Tensor]:
+        # The CPU's own in float32, so that bf16 is held against what it rounds.
+        own = [x.to(device, torch.float32 if device == "cpu" else dtype).requires_grad_() for x in (q, k, v)]
+        out = PackedAttention(batch.to(device))(0, *own)
+        (out * weight.to(device)).sum().backward()
+        return [x.float().cpu() for x in (out.detach(), *(x.grad for x in own))]
+
+    close = dict(atol=2e-5, rtol=1e-4) if dtype == torch.float32 else dict(atol=4e-2, rtol=4e-2)
+    for found, expected in zip(run("cuda"), run("cpu"), strict=True):
+        torch.testing.assert_close(found, expected, **close)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n", [1, 5, 40])
+def test_attention_over_blocks_of_a_cache(causal, n):
+    q, k, v = random(n, 4, 16, seed=1), random(2, 100, 16, seed=2), random(2, 100, 16, seed=3)
+    cut = [(k[:, :55], v[:, :55]), (k[:, 55:], v[:, 55:])]
+    expected = attend(q, cut, causal)
+    found = attend(q.cuda(), [(a.cuda(), b.cuda()) for a, b in cut], causal).cpu()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_losses_and_gradients_of_the_whole_model(make_model, geometry):
+    config = replace(geometry, decoder=DECODER)
+    model, batch = make_model(config), batch_of(config, 3)
+    there = copy.deepcopy(model).cuda()
+    here, away = model(batch), there(batch.to("cuda"))
+    torch.testing.assert_close(away.ce.cpu(), here.ce, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(away.mse.cpu(), here.mse, atol=1e-3, rtol=1e-3)
+    here.total().backward()
+    away.total().backward()
+    for (name, ours), theirs in zip(model.named_parameters(), there.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), name
+        if ours.grad is not None:
+            off = (theirs.grad.cpu() - ours.grad).norm() / ours.grad.norm().clamp(min=1e-6)
+            assert off < 2e-3, (name, off)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_arrive(model, tiny_folder, tiny, dtype):
+    loaded = load_model(tiny_folder, device="cuda", dtype=dtype)
+    own = tiny.model.state_dict()
+    assert all(t.is_cuda and torch.equal(t.cpu(), own[n].to(dtype)) for n, t in loaded.state_dict().items())
+
+
+def test_the_embedded_model_says_and_draws_what_it_does_on_a_cpu(picture):
+    here, away = (UniMedVL.load(device=device, dtype="fp32") for device in ("cpu", "cuda"))
+    assert away.ask(picture, "What modality is this?").text == here.ask(picture, "What modality is this?").text
+    drawn = [m.generate("A normal chest X-ray.", modality="cxr", seed=3).image.astype(int) for m in (here, away)]
+    assert np.abs(drawn[0] - drawn[1]).mean() < 1
+    again = away.generate("A normal chest X-ray.", modality="cxr", seed=3).image
+    assert np.array_equal(again, drawn[1])
+
+
+def test_every_kind_of_task_runs_in_bf16(picture):
+    m = UniMedVL.load(device="cuda", dtype="bf16")
+    assert m.ask(picture, "What is shown?").text
+    for result in (m.upscale(picture, seed=1), m.translate(picture, to="flair", seed=1), m.stain(picture, her2="2+")):
+        assert result.image.ndim == 3
+
+
+class Stopped(Exception):
+    """Stands for a run that is cut off in the middle."""
+
+
+def test_training_learns_and_goes_on_to_the_last_bit(tiny, geometry, make_model, tmp_path, monkeypatch):
+    decoder = replace(DECODER, vocab_size=tiny.tokenizer.vocabulary_size)
+    config = replace(tiny.model.config, decoder=decoder)
+    stages = [Stage(steps=24, mixture={"ask": 1.0, "generate": 1.0, "upscale": 1.0})]
+    recipe = UnifiedRecipe(stages=stages, tokens=400, learning_rate=3e-3, warmup=2, log_every=4, save_every=4)
+
+    def start():
+        model = make_model(config)
+        model.initialise(torch.Generator().manual_seed(0))
+        return model
+
+    train = partial(train_unified, prepare=tiny.prepare, recipe=recipe)
+    whole = train(start(), folder=tmp_path / "whole").state_dict()
+
+    class Ending(RunLog):
+        def add(self, step, every, **values):
+            super().add(step, every, **values)
+            if step == 10:
+                raise Stopped
+
+    monkeypatch.setattr(unified, "RunLog", Ending)
+    with pytest.raises(Stopped):
+        train(start(), folder=tmp_path / "torn")
+    monkeypatch.setattr(unified, "RunLog", RunLog)
+    torn = train(start(), folder=tmp_path / "torn").state_dict()
+    assert all(torch.equal(torn[n], whole[n]) for n in whole)
