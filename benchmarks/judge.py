@@ -1,7 +1,7 @@
 """A small classifier of simulated images, which judges what was drawn.
 
-It is the ViT of the embedded model's training before that model spoke (`unimedvl.training.vit`), with
-its linear heads. It was trained on simulated images alone, never on drawn ones.
+It is a ViT with linear heads as the embedded model's training makes one (`unimedvl.training.vit`), of another
+run than that model's. It was trained on simulated images alone, never on drawn ones.
 
     python -m benchmarks.judge runs/nano/vit.pt    writes benchmarks/judge.safetensors
     python -m benchmarks.judge                     measures the judge on held-out studies

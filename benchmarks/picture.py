@@ -1,6 +1,6 @@
 """The README's picture: the first rows of contact sheets, one under the other.
 
-    python -m benchmarks.picture SHEETS FILE.png
+    python -m benchmarks.picture SHEETS FILE.jpg
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.sheets import GAP, LINE, PAPER
 
 # Sheets in order, and how many rows of each are shown: the first ones, not picked.
-ROWS = {"generate": 2, "upscale": 1, "translate": 1, "stain": 1}
+ROWS = {"generate": 2, "upscale": 1, "translate-t2-flair": 1, "stain": 1}
 SIDE = 128  # of the images on the sheets, in pixels
 
 
@@ -35,7 +35,7 @@ def picture(sheets: Path) -> Image.Image:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     sheets, file = map(Path, sys.argv[1:] if arguments is None else arguments)
-    picture(sheets).save(file, optimize=True)
+    picture(sheets).save(file, quality=92, subsampling=0, optimize=True)
     return 0
 
 

@@ -87,11 +87,13 @@ def test_losses_and_gradients_of_the_whole_model(make_model, geometry):
     torch.testing.assert_close(away.mse.cpu(), here.mse, atol=1e-3, rtol=1e-3)
     here.total().backward()
     away.total().backward()
+    # Against the largest of all: what a bias of keys gets is rounding, for it changes no attention.
+    largest = max(p.grad.norm() for p in model.parameters() if p.grad is not None)
     for (name, ours), theirs in zip(model.named_parameters(), there.parameters(), strict=True):
         assert (ours.grad is None) == (theirs.grad is None), name
         if ours.grad is not None:
-            off = (theirs.grad.cpu() - ours.grad).norm() / ours.grad.norm().clamp(min=1e-6)
-            assert off < 2e-3, (name, off)
+            off = (theirs.grad.cpu() - ours.grad).norm()
+            assert off < 1e-3 * ours.grad.norm() + 1e-4 * largest, (name, off)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -102,7 +104,7 @@ def test_weights_arrive(model, tiny_folder, tiny, dtype):
 
 
 def test_the_embedded_model_says_and_draws_what_it_does_on_a_cpu(picture):
-    here, away = (UniMedVL.load(device=device, dtype="fp32") for device in ("cpu", "cuda"))
+    here, away = (UniMedVL.load(device=device, dtype=torch.float32) for device in ("cpu", "cuda"))
     assert away.ask(picture, "What modality is this?").text == here.ask(picture, "What modality is this?").text
     drawn = [m.generate("A normal chest X-ray.", modality="cxr", seed=3).image.astype(int) for m in (here, away)]
     assert np.abs(drawn[0] - drawn[1]).mean() < 1
@@ -111,7 +113,7 @@ def test_the_embedded_model_says_and_draws_what_it_does_on_a_cpu(picture):
 
 
 def test_every_kind_of_task_runs_in_bf16(picture):
-    m = UniMedVL.load(device="cuda", dtype="bf16")
+    m = UniMedVL.load(device="cuda", dtype=torch.bfloat16)
     assert m.ask(picture, "What is shown?").text
     for result in (m.upscale(picture, seed=1), m.translate(picture, to="flair", seed=1), m.stain(picture, her2="2+")):
         assert result.image.ndim == 3

@@ -15,6 +15,7 @@ from benchmarks.held_out import HeldOut, Look
 from benchmarks.judge import FILE, LARGEST_FILE, Judge, own_accuracy
 from benchmarks.nano import measure, record, table
 from benchmarks.nano_tasks import TASKS, WHAT_MODALITY, Bench
+from benchmarks.picture import ROWS
 from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS, examples
@@ -116,6 +117,7 @@ def silent() -> Console:
 def test_an_oracle_meets_every_target(name, held_out, silent, tmp_path):
     bench = Bench(Oracle(held_out), held_out, sheets=tmp_path)
     measures, _ = measure(bench, [name], COUNTS[name], silent)
+    assert all((tmp_path / f"{sheet}.png").is_file() for sheet in ROWS if sheet.startswith(name))
     targets = [m for m in measures if m.target is not None]
     assert targets
     for m in targets:

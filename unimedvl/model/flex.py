@@ -14,13 +14,13 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from unimedvl.sequence import PackedBatch, sees
 
-# The narrowest head that the kernel is made for.
-_NARROWEST = 16
+# The narrowest head, and the fewest tokens, that the kernel is made for.
+_NARROWEST, _FEWEST = 16, 128
 
 
 def in_one_kernel(q: Tensor) -> bool:
-    """Whether attention of these queries can be done here: on a GPU, and not of a toy's few values a head."""
-    return q.is_cuda and q.shape[-1] >= _NARROWEST
+    """Whether attention of queries [1, heads, T, dim] can be done here: on a GPU, and not of a toy's size."""
+    return q.is_cuda and q.shape[-1] >= _NARROWEST and q.shape[2] >= _FEWEST
 
 
 def block_mask(batch: PackedBatch) -> BlockMask:

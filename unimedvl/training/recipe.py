@@ -95,11 +95,14 @@ class UnifiedRecipe(_Strict):
     """stages: one after another. learning_rate: the peak of the first schedule. tokens: of a step over all processes,
     at least.
 
+    noises: how many times a sample that is drawn stands in its batch, each under a noise and a time of its own: it is
+        simulated and encoded once.
     drop: chance that a droppable text (`text`) or image (`image`) is left out of a sample.
     """
 
     stages: list[Stage] = Field(min_length=1)
     tokens: int = Field(gt=0)
+    noises: int = Field(default=1, ge=1)
     learning_rate: float = Field(gt=0)
     vit_rate: float = Field(default=1.0, ge=0, description="the ViT's share of the learning rate")
     warmup: int = Field(default=100, ge=0)

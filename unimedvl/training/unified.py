@@ -77,13 +77,16 @@ class TaskBatches(Dataset):
         while tokens < self.recipe.tokens / processes():
             task = str(rng.choice(names, p=weights / weights.sum()))
             chosen = example(task, rng, weights=self.stage.modalities)
-            segments = self._segments(chosen, rng)
-            sequences.append(segments)
-            tokens += sum(self._size(s) for s in segments)
+            whole = TASKS[chosen.task].sequence(chosen, self.prepare)
+            drawn = any(isinstance(s, Latent) and s.predict for s in whole)
+            for _ in range(self.recipe.noises if drawn else 1):
+                segments = self._learnt(whole, chosen, rng)
+                sequences.append(segments)
+                tokens += sum(self._size(s) for s in segments)
         return pack(sequences, self.config, generator)
 
-    def _segments(self, chosen: Example, rng: np.random.Generator) -> list[Segment]:
-        whole = TASKS[chosen.task].sequence(chosen, self.prepare)
+    def _learnt(self, whole: list[Segment], chosen: Example, rng: np.random.Generator) -> list[Segment]:
+        """What is learnt from: conditions left out, losses weighed and targets noised wholly, as the stage has it."""
         segments = drop_conditions(whole, self.recipe.drop, rng)
         if chosen.focus is not None and len(segments) == len(whole):  # all words are there
             segments = focus(segments, chosen.focus, self.stage.focus.get(chosen.task, 0.0))
