@@ -9,7 +9,8 @@ import numpy as np
 
 from unimedvl.phantoms import SIMULATORS, Case, Study
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
-from unimedvl.phantoms.vocabulary import MODALITIES, View
+from unimedvl.phantoms.terms import View
+from unimedvl.phantoms.vocabulary import MODALITIES
 
 
 @dataclass(frozen=True)

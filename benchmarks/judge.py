@@ -27,7 +27,8 @@ from unimedvl.imaging import resize
 from unimedvl.model.config import PRESETS, VitConfig
 from unimedvl.model.vit import Vit
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.vocabulary import MODALITIES, View
+from unimedvl.phantoms.terms import View
+from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.sequence import grid_position_ids, patchify
 from unimedvl.training.vit import SeeingHeads, names_of_masks, names_of_views
 

@@ -25,7 +25,8 @@ from unimedvl.phantoms.language import (
     report,
 )
 from unimedvl.phantoms.study import Case, Finding, Study
-from unimedvl.phantoms.vocabulary import DEGREE, place
+from unimedvl.phantoms.terms import DEGREE
+from unimedvl.phantoms.vocabulary import place
 from unimedvl.tokenizer import train_tokenizer
 
 fast = settings(max_examples=60, deadline=None)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from unimedvl.phantoms.study import Study
+from unimedvl.phantoms.terms import Rng, View, pick
 from unimedvl.phantoms.vocabulary import (
-    Rng,
-    View,
     attribute,
     capitalised,
     indefinite,
@@ -13,7 +12,6 @@ from unimedvl.phantoms.vocabulary import (
     modality_of,
     ordered,
     phrase,
-    pick,
     view_of,
 )
 

@@ -17,7 +17,8 @@ from unimedvl.phantoms.edits import edit_reply, edit_request
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED, Case, Finding, Study
-from unimedvl.phantoms.vocabulary import DEGREE, MODALITIES, Modality, Rng, modality_of, pick, pick_many
+from unimedvl.phantoms.terms import DEGREE, Modality, Rng, pick, pick_many
+from unimedvl.phantoms.vocabulary import MODALITIES, modality_of
 
 # What a finding may have become: it cannot be better and severe, nor worse and mild.
 CHANGES = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Literal
 
 from unimedvl.phantoms.study import Finding
-from unimedvl.phantoms.vocabulary import MODALITIES, Rng, Term, VocabularyError, phrase, pick
+from unimedvl.phantoms.terms import Rng, Term, VocabularyError, pick
+from unimedvl.phantoms.vocabulary import MODALITIES, phrase
 
 EditKind = Literal["stain", "upscale", "translate", "segment", "counterfactual", "reconstruct"]
 Change = Literal["resolved", "new", "better", "worse"]

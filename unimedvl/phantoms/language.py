@@ -10,7 +10,8 @@ from unimedvl.phantoms.edits import REPLY_FIRST, EditKind, edit_reply, edit_requ
 from unimedvl.phantoms.parser import ParsedFinding, parse, parse_findings
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
-from unimedvl.phantoms.vocabulary import MODALITIES, Rng, VocabularyError
+from unimedvl.phantoms.terms import Rng, VocabularyError
+from unimedvl.phantoms.vocabulary import MODALITIES
 
 __all__ = [
     "MODALITIES",

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from unimedvl.phantoms.study import Severity, Side
-from unimedvl.phantoms.vocabulary import MODALITIES, VocabularyError
+from unimedvl.phantoms.terms import VocabularyError
+from unimedvl.phantoms.vocabulary import MODALITIES
 
 _BRITISH = (
     (r"tumor", "tumour"), (r"hemorrhag", "haemorrhag"), (r"hematoma", "haematoma"), (r"color", "colour"),

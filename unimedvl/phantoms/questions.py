@@ -7,20 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from unimedvl.phantoms.study import Finding, Study
+from unimedvl.phantoms.terms import DEGREE, Modality, Rng, Term, View, pick, pick_many
 from unimedvl.phantoms.vocabulary import (
-    DEGREE,
     MODALITIES,
-    Modality,
-    Rng,
-    Term,
-    View,
     attribute,
     grade,
     indefinite,
     modality_of,
     ordered,
-    pick,
-    pick_many,
     place,
     view_of,
 )

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from unimedvl.phantoms.study import Finding, Study
-from unimedvl.phantoms.vocabulary import (
-    Modality,
-    Rng,
-    attribute,
-    capitalised,
-    listed,
-    modality_of,
-    ordered,
-    phrase,
-    pick,
-    view_of,
-)
+from unimedvl.phantoms.terms import Modality, Rng, pick
+from unimedvl.phantoms.vocabulary import attribute, capitalised, listed, modality_of, ordered, phrase, view_of
 
 NORMAL = ("No abnormality is seen.", "There is no abnormality.")
 # Beyond this many findings the impression counts them instead of naming them, to stay short.

@@ -1,0 +1,1 @@
+"""What is said of each modality: one file each, with a `WORDS`."""
