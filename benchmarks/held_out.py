@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,11 +42,12 @@ class Look:
 class HeldOut:
     """Renders held-out studies and keeps them, since several tasks ask for the same ones.
 
-    first: the lowest seed. Raises ValueError where a seed reaches those trained on.
+    first: the lowest seed. modalities: codes of those that are shown and asked about.
+    Raises ValueError where a seed reaches those trained on.
     """
 
-    def __init__(self, first: int = 0, size: int = 128) -> None:
-        self.first, self.size = first, size
+    def __init__(self, first: int = 0, size: int = 128, modalities: Sequence[str] = tuple(SIMULATORS)) -> None:
+        self.first, self.size, self.modalities = first, size, tuple(modalities)
         self.last = first
         self._studies: dict[tuple[str, int], Study] = {}
 
@@ -71,7 +72,7 @@ class HeldOut:
 
     def looks(self, count: int, modality: str | None = None, findings: int | None = None) -> list[Look]:
         """`count` looks, modalities and their views in turn; each look is at a study of its own."""
-        codes = [modality] if modality else list(SIMULATORS)
+        codes = [modality] if modality else list(self.modalities)
         turns = [(code, view) for code in codes for view in MODALITIES[code].views]
         seeds = {code: self.seeds(code, findings) for code in codes}
         chosen = [turns[i % len(turns)] for i in range(count)]

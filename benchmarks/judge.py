@@ -30,6 +30,7 @@ from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.terms import View
 from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.sequence import grid_position_ids, patchify
+from unimedvl.training.recipe import load_recipe
 from unimedvl.training.vit import SeeingHeads, names_of_masks, names_of_views
 
 FILE = Path(__file__).with_name("judge.safetensors")
@@ -68,6 +69,7 @@ class Judge:
         self.parts = nn.ModuleDict(
             {"vit": Vit(config), "heads": SeeingHeads(config.hidden_size, len(masks), len(views))}
         ).eval()
+        self.modalities = tuple(dict.fromkeys(name.split(": ")[0] for name in views))
         self.masks = {name: i for i, name in enumerate(masks)}
         self.views = [_view(name) for name in views]
 
@@ -146,13 +148,19 @@ def own_accuracy(judge: Judge, looks: Sequence[Look]) -> Accuracy:
     return compare(judge([look.image for look in looks], [look.modality for look in looks]), looks)
 
 
-def export(source: Path, target: Path = FILE, config: VitConfig = PRESETS["nano"].vit, side: int = SIDE) -> None:
-    """Write the judge as bf16 safetensors from the state that `train_vit` leaves.
+def export(
+    source: Path,
+    target: Path = FILE,
+    config: VitConfig = PRESETS["nano"].vit,
+    side: int = SIDE,
+    modalities: Sequence[str] = tuple(SIMULATORS),
+) -> None:
+    """Write the judge as bf16 safetensors from the state that `train_vit` leaves for these modalities.
 
     Raises:
         ValueError: the heads have other outputs than the simulators have names, or the file is too large.
     """
-    masks, views = names_of_masks(), names_of_views()
+    masks, views = names_of_masks(modalities), names_of_views(modalities)
     state = torch.load(source, weights_only=True, map_location="cpu")["model"]
     heads = len(state["heads.presence.bias"]), len(state["heads.view.bias"])
     if heads != (len(masks), len(views)):
@@ -170,13 +178,15 @@ def export(source: Path, target: Path = FILE, config: VitConfig = PRESETS["nano"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("state", type=Path, nargs="?", help="vit.pt of the embedded model's training")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/nano.yaml"), help="of that training")
     parser.add_argument("--count", type=int, default=280, help="held-out studies with one finding")
     args = parser.parse_args()
     if args.state:
-        export(args.state)
-    judge, held_out, console = Judge.load(), HeldOut(), Console()
+        export(args.state, modalities=load_recipe(args.recipe).modalities)
+    judge, console = Judge.load(), Console()
+    held_out = HeldOut(modalities=judge.modalities)
     console.print(RULE)
-    for modality in (None, *SIMULATORS):
+    for modality in (None, *judge.modalities):
         accuracy = own_accuracy(judge, held_out.looks(args.count, modality, findings=1))
         told = (f"{name} {100 * np.mean(right):.1f} % of {len(right)}" for name, right in vars(accuracy).items())
         console.print(f"{modality or 'all'}: {', '.join(told)}")

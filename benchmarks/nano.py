@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.held_out import HeldOut
-from benchmarks.nano_tasks import BATCH, NOTES, TASKS, Bench
+from benchmarks.nano_tasks import BATCH, TASKS, Bench, notes
 from benchmarks.scores import Measure
 from unimedvl import UniMedVL
 from unimedvl.inference.results import NOT_CLINICAL, versions
+from unimedvl.phantoms import known_to
 
 NOTICE = f"Simulated studies only. {NOT_CLINICAL}"
 
@@ -64,7 +65,7 @@ def record(model: UniMedVL, held_out: HeldOut, measures: Sequence[Measure], seco
         "notice": NOTICE,
         "model": {"name": model.card.get("name", ""), "weights_sha256": model.weights},
         "seeds": {"first": held_out.first, "last": held_out.last},
-        "notes": list(NOTES),
+        "notes": list(notes(held_out.modalities)),
         "measures": [m.to_dict() for m in measures],
         "seconds": seconds,
         "threads": threads,
@@ -78,12 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     progress = Console(stderr=True)
     model = UniMedVL.load(args.model)
-    held_out = HeldOut(args.first_seed)
+    held_out = HeldOut(args.first_seed, modalities=known_to(model.card))
     bench = Bench(model, held_out, args.sheets, args.steps, args.batch)
     measures, seconds = measure(bench, args.tasks, args.count, progress)
     wide = Console(width=None if sys.stdout.isatty() else 150)
     wide.print(table(measures, not args.brief))
-    for note in NOTES:
+    for note in notes(held_out.modalities):
         wide.print(note, style="dim")
     if args.json:
         content = record(model, held_out, measures, seconds, torch.get_num_threads())

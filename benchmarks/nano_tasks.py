@@ -92,7 +92,7 @@ def modality(bench: Bench, count: int) -> list[Measure]:
 def closed(bench: Bench, count: int) -> list[Measure]:
     """Yes or no, as often the one as the other; then, from fewer looks, options and open questions."""
     looks = bench.held_out.looks(count)
-    asked = [(look, q) for look in looks for q in _questions(look) if q.kind == "closed"]
+    asked = [(look, q) for look in looks for q in _questions(bench, look) if q.kind == "closed"]
     right = _ask(bench, asked)
     yes = np.mean([q.answer == "yes" for _, q in asked])
     measures = [share("closed", "closed questions", right, 0.85, f"{100 * yes:.0f} % of the answers are yes")]
@@ -102,14 +102,16 @@ def closed(bench: Bench, count: int) -> list[Measure]:
         measures.append(share("closed", f"closed, {topic}", hits))
     for kind in ("choice", "open"):
         some = looks[: -(-count // 3)]
-        asked = [(look, q) for look in some for q in _questions(look) if q.kind == kind and q.topic not in TOO_FINE]
+        asked = [(look, q) for look in some for q in _questions(bench, look) if q.kind == kind]
+        asked = [(look, q) for look, q in asked if q.topic not in TOO_FINE]
         name = {"choice": "multiple choice", "open": "open questions, exact"}[kind]
         measures.append(share("closed", name, _ask(bench, asked)))
     return measures
 
 
-def _questions(look: Look) -> list[Question]:
-    return questions(look.study, np.random.default_rng(look.study.case.seed), look.view.name)
+def _questions(bench: Bench, look: Look) -> list[Question]:
+    rng = np.random.default_rng(look.study.case.seed)
+    return questions(look.study, rng, look.view.name, bench.held_out.modalities)
 
 
 def _ask(bench: Bench, asked: Sequence[tuple[Look, Question]]) -> list[bool]:
@@ -305,7 +307,8 @@ TASKS: dict[str, Task] = {
     "stain": Task(stain, 16),
 }
 
-NOTES = (
-    RULE,
-    f"Findings are of {', '.join(m.said for m in MODALITIES.values())}; in immunostains the level counts instead.",
-)
+
+def notes(modalities: Sequence[str]) -> tuple[str, str]:
+    """What is to be known with the table."""
+    named = ", ".join(MODALITIES[code].said for code in modalities)
+    return RULE, f"Findings are of {named}; in immunostains the level counts instead."

@@ -62,7 +62,7 @@ def bench(folder):
 
 @pytest.fixture(scope="module")
 def chapters(bench):
-    return running.run(running.plan(), bench)
+    return running.run(running.plan(bench.modalities), bench)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unimedvl.phantoms import SIMULATORS
 from unimedvl.sequence import Latent, Seen, Text, pack
 from unimedvl.training.recipe import Stage
 from unimedvl.training.unified import TaskBatches, drop_conditions, focus, noise_wholly
@@ -61,7 +62,7 @@ def test_a_target_noised_wholly_is_its_noise(tiny):
 
 
 def batches(tiny, recipe, start: int, count: int = 2) -> list:
-    data = TaskBatches(recipe, recipe.stages[0], tiny.model.config, tiny.prepare)
+    data = TaskBatches(recipe, recipe.stages[0], tiny.model.config, tiny.prepare, tuple(SIMULATORS))
     return [data[step] for step in range(start, start + count)]
 
 
@@ -86,6 +87,6 @@ def test_a_mixture_of_one_task_holds_that_task_alone(tiny, unified_recipe, name,
 
 def test_the_size_of_a_sequence_is_known_before_it_is_packed(tiny, unified_recipe):
     """The data set counts tokens to fill a step; the packed batch must have as many."""
-    data = TaskBatches(unified_recipe, unified_recipe.stages[0], tiny.model.config, tiny.prepare)
+    data = TaskBatches(unified_recipe, unified_recipe.stages[0], tiny.model.config, tiny.prepare, tuple(SIMULATORS))
     segments = [Text([1, 2]), Seen(torch.zeros(3, 28, 42)), Latent(torch.zeros(3, 8, 12)), Text([3])]
     assert sum(data._size(s) for s in segments) == pack([segments], tiny.model.config).num_tokens

@@ -47,7 +47,7 @@ def small_samples(monkeypatch):
     """Looking for every mask that there is renders hundreds of studies; a few images measure a deviation."""
     monkeypatch.setattr(autoencoder, "normalise", partial(autoencoder.normalise, batches=1))
     monkeypatch.setattr(
-        vit, "names_of_masks", lambda: ["cxr: pleural effusion", "cfp: optic disc", "mri: tumour"]
+        vit, "names_of_masks", lambda modalities: ["cxr: pleural effusion", "cfp: optic disc", "mri: tumour"]
     )
 
 

@@ -57,7 +57,7 @@ def main(
 
 
 def _run(bench: Bench) -> list[Chapter]:
-    groups = plan()
+    groups = plan(bench.modalities)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("demo", total=sum(len(g.jobs) for g in groups))

@@ -15,6 +15,7 @@ from unimedvl.imaging import resize, save_png
 from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.text import Sampling
 from unimedvl.inference.unimedvl import Request, UniMedVL
+from unimedvl.phantoms import known_to
 
 # Inputs are shown at most this large, so that the page stays light.
 SHOWN_SIDE = 256
@@ -81,6 +82,11 @@ class Bench:
     @property
     def sampling(self) -> Sampling:
         return Sampling(max_tokens=self.max_tokens)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Simulated ones that the model knows."""
+        return known_to(self.model.card)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,9 @@ class Chapter:
     entries: tuple[Entry, ...]
 
 
-def plan() -> list[Group]:
-    """Everything that is to be done: simulated studies first, then real files."""
-    return [*studies.groups(), *files.groups()]
+def plan(modalities: Sequence[str]) -> list[Group]:
+    """Everything that is to be done: simulated studies of some modalities first, then real files."""
+    return [*studies.groups(modalities), *files.groups()]
 
 
 def run(

@@ -7,7 +7,7 @@ fixed before any result was seen, so no picture here was picked for being good.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -20,7 +20,7 @@ from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS, Study
 from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.edits import edit_reply, edit_request
-from unimedvl.phantoms.examples import MAKERS, UPSCALE_FACTOR, degrade, to_pixels
+from unimedvl.phantoms.examples import UPSCALE_FACTOR, degrade, modalities_of, to_pixels
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
@@ -69,9 +69,9 @@ class Exhibit:
         return shown(self.image, f"{self.kind}: {words or self.finding}", f"{self.name}, with {self.finding}")
 
 
-def exhibits(task: str) -> list[Exhibit]:
-    """A study of each modality that the task was trained on."""
-    return [exhibit(name) for name in MAKERS[task][1] or tuple(SIMULATORS)]
+def exhibits(task: str, modalities: Sequence[str]) -> list[Exhibit]:
+    """A study of each of the modalities that the task was trained on."""
+    return [exhibit(name) for name in modalities_of(task, modalities)]
 
 
 @cache
@@ -82,44 +82,45 @@ def exhibit(modality: str) -> Exhibit:
     return Exhibit(simulator.render(next(c for c in cases if len(c.findings) == 1), SIZE))
 
 
-def groups() -> Iterator[Group]:
+def groups(modalities: Sequence[str]) -> Iterator[Group]:
     """All tasks, in the order of the page."""
+    drawn = exhibits("generate", modalities)
     yield _group(
         "Ask",
         "Questions with one right answer; the answer must match it word for word.",
-        [Job("ask", x.name, partial(ask, x)) for x in exhibits("ask")]
+        [Job("ask", x.name, partial(ask, x)) for x in exhibits("ask", modalities)]
         + [Job("ask, thinking first", exhibit("cxr").name, partial(think, exhibit("cxr")))],
     )
     yield _group(
         "Report",
         "The names of the findings that the report states are compared with those that are there.",
-        [Job("report", x.name, partial(write_report, x)) for x in exhibits("report")],
+        [Job("report", x.name, partial(write_report, x)) for x in exhibits("report", modalities)],
     )
     yield _group(
         "Generate",
         "Drawn from a caption. Beside each is one simulated image that the caption describes; another that "
         "fits would be as right. As a rough check the model reports on what it drew: it marks its own work.",
-        [Job("generate", "captions of all modalities", partial(generate, exhibits("generate"), False))]
-        + [Job("generate, planning first", "a caption", partial(generate, exhibits("generate")[:1], True))],
+        [Job("generate", "captions of all modalities", partial(generate, drawn, False))]
+        + [Job("generate, planning first", "a caption", partial(generate, drawn[:1], True))],
     )
     yield _group(
         "Stain",
         "HER2 immunohistochemistry from H&E, at the level that is asked for. H&E doesn't show the level: it "
         "has to be given.",
-        [Job("stain", x.name, partial(stain, x)) for x in exhibits("stain")],
+        [Job("stain", x.name, partial(stain, x)) for x in exhibits("stain", modalities)],
     )
     yield _group(
         "Upscale",
         f"Four times the resolution: the truth was made {UPSCALE_FACTOR} times smaller, to be restored. "
         "The input is shown as bicubic interpolation enlarges it.",
-        [Job("upscale", x.name, partial(upscale, x)) for x in exhibits("upscale")],
+        [Job("upscale", x.name, partial(upscale, x)) for x in exhibits("upscale", modalities)],
     )
     yield _group(
         "Translate",
         "The same slice in the other sequence.",
         [
             Job("translate", f"{WORDS[a]} to {WORDS[b]}, {x.name}", partial(translate, x, a, b))
-            for x in exhibits("translate")
+            for x in exhibits("translate", modalities)
             for a, b in (("t2", "flair"), ("flair", "t2"))
         ],
     )
@@ -128,7 +129,7 @@ def groups() -> Iterator[Group]:
         "The same patient without the finding, and with it, compared with the simulation of just that.",
         [
             Job("counterfactual", f"{change}, {x.name}", partial(counterfactual, x, change))
-            for x in exhibits("counterfactual")
+            for x in exhibits("counterfactual", modalities)
             for change in ("resolved", "new")
         ],
     )
@@ -137,31 +138,31 @@ def groups() -> Iterator[Group]:
         "The model draws the mask as a picture. Outlines: truth teal, model orange. Dice is 1 for the "
         "same mask and 0 for no overlap.",
         [
-            Job("segment", f"{what} in all modalities", partial(segment, _with(what), what))
+            Job("segment", f"{what} in all modalities", partial(segment, _with(what, modalities), what))
             for what in ("structures", "findings")
         ],
     )
     yield _group(
         "Edit",
         "An instruction in free words, sent without saying which task it is.",
-        [Job("edit", x.name, partial(edit, x)) for x in _with("structures")[:1]],
+        [Job("edit", x.name, partial(edit, x)) for x in _with("structures", modalities)[:1]],
     )
     yield _group(
         "Reconstruct",
         "The input drawn again: what the model keeps of it.",
-        [Job("reconstruct", "all modalities", partial(reconstruct, exhibits("reconstruct")))],
+        [Job("reconstruct", "all modalities", partial(reconstruct, exhibits("reconstruct", modalities)))],
     )
     yield _group(
         "Chat",
         "Two turns, each with a new image, in one conversation. Training had one image a conversation, so "
         "the second turn is harder than it looks.",
-        [Job("chat", "two images in two turns", partial(chat, exhibits("ask")[:2]))],
+        [Job("chat", "two images in two turns", partial(chat, exhibits("ask", modalities)[:2]))],
     )
 
 
-def _with(what: str) -> list[Exhibit]:
+def _with(what: str, modalities: Sequence[str]) -> list[Exhibit]:
     """Those that have what is to be segmented; some modalities have findings alone."""
-    of = exhibits("segment")
+    of = exhibits("segment", modalities)
     return [x for x in of if what == "findings" or MODALITIES[x.study.modality].structures]
 
 
@@ -173,7 +174,7 @@ def _group(title: str, about: str, jobs: list[Job]) -> Group:
 
 
 def ask(x: Exhibit, bench: Bench) -> Entry:
-    asked = _one_each(questions(x.study, x.rng(), x.view))
+    asked = _one_each(questions(x.study, x.rng(), x.view, bench.modalities))
     start = time.perf_counter()
     results = bench.run([Request("ask", (x.image,), q.text) for q in asked])
     seconds = time.perf_counter() - start
@@ -195,7 +196,7 @@ def _one_each(all_questions: list[Question]) -> list[Question]:
 
 
 def think(x: Exhibit, bench: Bench) -> Entry:
-    question = next(q for q in questions(x.study, x.rng(), x.view) if q.topic == "finding")
+    question = next(q for q in questions(x.study, x.rng(), x.view, bench.modalities) if q.topic == "finding")
     start = time.perf_counter()
     result = bench.run([Request("ask", (x.image,), question.text, think=True)])[0]
     seconds = time.perf_counter() - start
@@ -223,7 +224,7 @@ def chat(shown_in_turn: list[Exhibit], bench: Bench) -> Entry:
     conversation, lines, results = bench.model.chat(bench.sampling), [], []
     start = time.perf_counter()
     for x in shown_in_turn:
-        question = next(q for q in questions(x.study, x.rng(), x.view) if q.topic == "modality")
+        question = next(q for q in questions(x.study, x.rng(), x.view, bench.modalities) if q.topic == "modality")
         result = conversation.send(question.text, x.image)
         right = same_answer(result.text, question.answer)
         lines.append(Line(question.text, result.text, question.answer, right, result.confidence))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from unimedvl.phantoms import cxr, fundus, histology, mri
 from unimedvl.phantoms.study import Case, Finding, Simulator, Study
 
 # A new modality is one new file and one new entry here.
 SIMULATORS: dict[str, Simulator] = {m.MODALITY: m for m in (cxr, mri, histology, fundus)}
 
-__all__ = ["SIMULATORS", "Case", "Finding", "Simulator", "Study", "simulate"]
+__all__ = ["SIMULATORS", "Case", "Finding", "Simulator", "Study", "known_to", "simulate"]
+
+
+def known_to(card: Mapping[str, object]) -> tuple[str, ...]:
+    """Codes of the simulators that a model was trained on, by its card (`modalities`); all where it doesn't say."""
+    return tuple(name for name in SIMULATORS if name in card.get("modalities", SIMULATORS))
 
 
 def simulate(modality: str, seed: int, size: int = 128) -> Study:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType
 
@@ -28,32 +28,34 @@ CHANGES = {
 }
 
 
-def corpus(n: int, seed: int) -> Iterator[str]:
+def corpus(n: int, seed: int, among: Sequence[str] | None = None) -> Iterator[str]:
     """n texts, modalities in turn and templates mixed. Equal arguments give equal texts.
+
+    among: codes of the modalities; all if None.
 
     Raises whatever a simulator raises that is there but broken; one that is missing is done without.
     """
     rng = random.Random(seed)
-    simulators = {code: _simulator(modality) for code, modality in MODALITIES.items()}
+    simulators = {code: _simulator(modality) for code, modality in MODALITIES.items() if code in (among or MODALITIES)}
     given = 0
     while given < n:
         for code, simulator in simulators.items():
             study = imagine(MODALITIES[code], rng, simulator)
-            for text in texts(study, rng):
+            for text in texts(study, rng, among):
                 if given == n:
                     return
                 yield text
                 given += 1
 
 
-def texts(study: Study, rng: Rng) -> Iterator[str]:
-    """One study in every template."""
+def texts(study: Study, rng: Rng, among: Sequence[str] | None = None) -> Iterator[str]:
+    """One study in every template. among: as for `questions`."""
     modality = modality_of(study)
     view = pick(rng, modality.views).name
     yield report(study, rng, view)
     yield caption(study, view, rng)
     yield plan(study, view, rng)
-    for question in pick_many(rng, questions(study, rng, view), 4):
+    for question in pick_many(rng, questions(study, rng, view, among), 4):
         yield question.text
         yield question.answer
     for kind, wishes in edits(study, rng):

@@ -6,7 +6,7 @@ laid over it. All randomness comes from the generator that is passed in, so a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,10 +51,10 @@ def _view(study: Study, rng: np.random.Generator) -> str:
     return list(study.images)[rng.integers(len(study.images))]
 
 
-def ask(study: Study, rng: np.random.Generator) -> Example:
-    """A conversation of up to `TURNS` questions on one image."""
+def ask(study: Study, rng: np.random.Generator, among: Sequence[str] | None = None) -> Example:
+    """A conversation of up to `TURNS` questions on one image. among: as for `questions`."""
     view = _view(study, rng)
-    asked = [q for q in questions(study, rng, view) if q.topic not in TOO_FINE]
+    asked = [q for q in questions(study, rng, view, among) if q.topic not in TOO_FINE]
     # Half of the turns are about findings, which are harder to learn than what kind of image it is.
     hard = [q for q in asked if q.topic in ("presence", "normality", "finding", "side", "severity", "place")]
     turns = []
@@ -169,19 +169,35 @@ MAKERS: dict[str, tuple[Maker, tuple[str, ...] | None]] = {
 
 
 def example(
-    task: str, rng: np.random.Generator, size: int = 128, weights: Mapping[str, float] | None = None
+    task: str,
+    rng: np.random.Generator,
+    size: int = 128,
+    weights: Mapping[str, float] | None = None,
+    among: Sequence[str] | None = None,
 ) -> Example:
-    """One training example of `task`, of a random modality that has it. Raises ValueError if unknown.
+    """One training example of `task`, of a random modality that has it.
 
     weights: how often each modality, normalised over those that have the task; 1 where it is not named.
+    among: codes of the modalities that there are; all if None.
+    Raises ValueError if the task is unknown, or none of the modalities has it.
     """
     if task not in MAKERS:
         raise ValueError(f"no examples of {task!r}; there are {', '.join(MAKERS)}")
-    make, modalities = MAKERS[task]
-    names = modalities or tuple(SIMULATORS)
+    make = MAKERS[task][0]
+    names = modalities_of(task, among)
+    if not names:
+        raise ValueError(f"none of {', '.join(among or ())} has {task!r}; {', '.join(modalities_of(task))} have")
     shares = np.array([(weights or {}).get(name, 1.0) for name in names])
     simulator = SIMULATORS[names[rng.choice(len(names), p=shares / shares.sum())]]
     case = simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9)))
     if task == "stain":  # every level equally often
         case = replace(case, anatomy={**case.anatomy, "her2": float(rng.integers(4))})
-    return make(simulator.render(case, size), rng)
+    study = simulator.render(case, size)
+    # Questions name other modalities, so they alone must know which there are.
+    return ask(study, rng, among) if make is ask else make(study, rng)
+
+
+def modalities_of(task: str, among: Sequence[str] | None = None) -> list[str]:
+    """Codes of the modalities that have a task, of those in `among` (all if None)."""
+    having = MAKERS[task][1] or tuple(SIMULATORS)
+    return [name for name in having if among is None or name in among]

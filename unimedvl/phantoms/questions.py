@@ -45,19 +45,23 @@ class Question:
     options: tuple[str, ...] = ()
 
 
-def questions(study: Study, rng: Rng, view: str | None = None) -> list[Question]:
+def questions(
+    study: Study, rng: Rng, view: str | None = None, among: Sequence[str] | None = None
+) -> list[Question]:
     """All questions on one image of a study; among the closed ones, as many yes as no.
 
-    view: which image is asked about, the study's first if None. Raises VocabularyError.
+    view: which image is asked about, the study's first if None. among: codes of the modalities that wrong
+    answers come from; all if None. Raises VocabularyError.
     """
     modality, seen = modality_of(study), view_of(study, view)
+    others = [m for code, m in MODALITIES.items() if code != modality.code and code in (among or MODALITIES)]
     return [
         *_presence(study, modality, rng),
         *_normality(study, rng),
         *_which_finding(study, modality, rng),
         *_details(study, modality, rng),
-        *_modality(modality, seen, rng),
-        *_organ(study, rng),
+        *_modality(modality, seen, others, rng),
+        *_organ(study, others, rng),
         *_acquisition(study, modality, seen, rng),
     ]
 
@@ -172,19 +176,21 @@ def _place_and_size(term: Term, finding: Finding, rng: Rng) -> Iterator[Question
         yield Question(text, str(finding.count), "open", "count")
 
 
-def _modality(modality: Modality, seen: View, rng: Rng) -> Iterator[Question]:
-    others = [m for m in MODALITIES.values() if m.code != modality.code]
+def _modality(modality: Modality, seen: View, others: list[Modality], rng: Rng) -> Iterator[Question]:
     kinds = list(dict.fromkeys(view.kind for m in others for view in m.views))
     text = pick(rng, ("What modality is this?", "What kind of image is this?"))
     yield Question(text, seen.kind, "open", "modality")
     yield choice(text, seen.kind, kinds, rng, "modality")
-    yield from _yes_and_no("Is this {}?", modality.an, pick(rng, others).an, "modality")
+    if others:
+        yield from _yes_and_no("Is this {}?", modality.an, pick(rng, others).an, "modality")
 
 
-def _organ(study: Study, rng: Rng) -> Iterator[Question]:
+def _organ(study: Study, others: list[Modality], rng: Rng) -> Iterator[Question]:
     right = attribute(study, "organ")
-    wrong = sorted({m.organ for m in MODALITIES.values()} - {right})
+    wrong = sorted({m.organ for m in others} - {right})
     yield Question("Which body part is shown?", right, "open", "organ")
+    if not wrong:
+        return
     yield choice("Which body part is shown?", right, wrong, rng, "organ")
     yield from _yes_and_no("Does this image show the {}?", right, pick(rng, wrong), "organ")
 

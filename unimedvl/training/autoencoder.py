@@ -7,6 +7,7 @@ deviation become the geometry's `shift` and `scale`, so that the flow works on v
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from unimedvl.model.config import VaeConfig
 from unimedvl.model.vae import Autoencoder
+from unimedvl.phantoms import SIMULATORS
 from unimedvl.training.images import Crops
 from unimedvl.training.recipe import VaeRecipe
 from unimedvl.training.run import RunLog, batches_of, cosine, device, reseed, save_state
@@ -34,7 +36,9 @@ def vae_loss(vae: Autoencoder, pixels: Tensor, kl_weight: float) -> tuple[Tensor
     return error.abs().mean() + mse + kl_weight * kl, mse.detach()
 
 
-def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder:
+def train_vae(
+    config: VaeConfig, recipe: VaeRecipe, folder: Path, modalities: Sequence[str] = tuple(SIMULATORS)
+) -> Autoencoder:
     """Run the recipe's phases, and go on where they stopped.
 
     Writes vae.pt and vae.jsonl to `folder`; what is returned has its latents normalised.
@@ -54,7 +58,8 @@ def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder
     log, first = RunLog(folder / "vae.jsonl", step), 0
     for phase in recipe.phases:
         first += phase.steps
-        for pixels in batches_of(range(step, first), Crops(phase.batch, phase.crop, seed=recipe.seed)):
+        crops = Crops(phase.batch, phase.crop, seed=recipe.seed, modalities=modalities)
+        for pixels in batches_of(range(step, first), crops):
             reseed(recipe.seed, step)
             rate = cosine(step, total, recipe.learning_rate, recipe.warmup)
             mse = _step(vae, optimiser, pixels, rate, recipe)
@@ -63,7 +68,7 @@ def train_vae(config: VaeConfig, recipe: VaeRecipe, folder: Path) -> Autoencoder
             if step % recipe.save_every == 0 or step == total:
                 state = {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
                 save_state(state_file, state)
-    return normalise(vae)
+    return normalise(vae, modalities=modalities)
 
 
 def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, rate: float, recipe: VaeRecipe) -> float:
@@ -81,7 +86,7 @@ def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, ra
 
 
 @torch.no_grad()
-def normalise(vae: Autoencoder, batches: int = 8) -> Autoencoder:
+def normalise(vae: Autoencoder, batches: int = 8, modalities: Sequence[str] = tuple(SIMULATORS)) -> Autoencoder:
     """Turn the latent channels to their principal axes, evened out, with mean 0 and deviation 1 over all.
 
     Trained alone, an autoencoder puts most of its variance on one channel, and the flow would spend
@@ -90,7 +95,7 @@ def normalise(vae: Autoencoder, batches: int = 8) -> Autoencoder:
     before and after the latents, so pictures stay as they were; scale and shift, which the
     published geometry has one of each, take the rest.
     """
-    means, log_variances = _moments(vae, batches)
+    means, log_variances = _moments(vae, Crops(32, 128, seed=1, modalities=modalities), batches)
     axes, spread = _principal_axes(means)
     turn = axes / spread.sqrt()[:, None]
     _turn_latents(vae, turn, log_variances)
@@ -101,9 +106,8 @@ def normalise(vae: Autoencoder, batches: int = 8) -> Autoencoder:
     return vae
 
 
-def _moments(vae: Autoencoder, batches: int) -> tuple[Tensor, Tensor]:
+def _moments(vae: Autoencoder, images: Crops, batches: int) -> tuple[Tensor, Tensor]:
     """Means and log-variances of the cells of training images, each [cells, channels] float32."""
-    images = Crops(32, 128, seed=1)
     where = next(vae.parameters()).device
     found = [
         vae.moments(images[step].to(where, memory_format=torch.channels_last)).movedim(1, -1).flatten(0, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,14 +16,18 @@ from unimedvl.training.run import chance
 
 
 class Crops(Dataset):
-    """Batches [B, 3, crop, crop] in [-1, 1] of all modalities and views, one for each step.
+    """Batches [B, 3, crop, crop] in [-1, 1] of all views of some modalities, one for each step.
 
     Rendering is slower than training on small crops. So step `s` draws from studies `s` to `s + window`
     of a list that the seed gives: each study is rendered once and serves many steps.
     """
 
-    def __init__(self, batch: int, crop: int, size: int = 128, seed: int = 0, window: int = 1000) -> None:
+    def __init__(
+        self, batch: int, crop: int, size: int = 128, seed: int = 0, window: int = 1000,
+        modalities: Sequence[str] = tuple(SIMULATORS),
+    ) -> None:  # fmt: skip
         self.batch, self.crop, self.size, self.seed, self.window = batch, crop, size, seed, window
+        self.modalities = tuple(modalities)
         self.rendered: dict[int, list[np.ndarray]] = {}
 
     def __getitem__(self, step: int) -> Tensor:
@@ -36,7 +42,7 @@ class Crops(Dataset):
         return self.rendered[study]
 
     def _render(self, rng: np.random.Generator) -> list[np.ndarray]:
-        simulator = list(SIMULATORS.values())[rng.integers(len(SIMULATORS))]
+        simulator = SIMULATORS[self.modalities[rng.integers(len(self.modalities))]]
         study = simulator.render(simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9))), self.size)
         masks = list(study.masks.values())
         return [*study.images.values(), *([masks[rng.integers(len(masks))]] if rng.random() < 0.3 else [])]

@@ -6,6 +6,7 @@ Each part leaves its state in the run folder, so that a stopped run goes on wher
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,10 +57,11 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     folder = recipe.folder
     folder.mkdir(parents=True, exist_ok=True)
     config = preset(recipe.preset)
-    [tokenizer] = shared_out(lambda: nano_tokenizer(folder / "tokenizer", config.decoder.vocab_size))
+    [tokenizer] = shared_out(lambda: nano_tokenizer(folder / "tokenizer", config.decoder.vocab_size, recipe.modalities))
     logger.info("autoencoder and ViT")
     vae, vit = shared_out(
-        lambda: train_vae(config.vae, recipe.vae, folder), lambda: train_vit(config.vit, recipe.vit, folder)
+        lambda: train_vae(config.vae, recipe.vae, folder, recipe.modalities),
+        lambda: train_vit(config.vit, recipe.vit, folder, recipe.modalities),
     )
     config = replace(config, vae=vae.config, special=tokenizer.special)
     model = UnifiedModel(config)
@@ -68,7 +70,8 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     model.vae.to(memory_format=torch.channels_last)
     model.vit_model.load_state_dict(vit.state_dict())
     logger.info("whole model")
-    average = train_unified(model, Prepare.for_model(config, tokenizer, SIZES), recipe.unified, folder)
+    prepare = Prepare.for_model(config, tokenizer, SIZES)
+    average = train_unified(model, prepare, recipe.unified, folder, recipe.modalities)
     export = export or folder / "export"
     leave_processes()
     if rank() != 0:
@@ -76,15 +79,15 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     average.vae.to(memory_format=torch.contiguous_format)
     save_model(
         average, export, dtype=torch.bfloat16, shard_bytes=SHARD_BYTES, tokenizer=tokenizer,
-        card={**CARD, "sizes": SIZES, "drawing": DRAWING},
+        card={**CARD, "modalities": list(recipe.modalities), "sizes": SIZES, "drawing": DRAWING},
     )  # fmt: skip
     return export
 
 
-def nano_tokenizer(folder: Path, vocabulary: int) -> Tokenizer:
+def nano_tokenizer(folder: Path, vocabulary: int, modalities: Sequence[str]) -> Tokenizer:
     """The tokenizer of the run, trained on the phantoms' language the first time."""
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder)
-    tokenizer = train_tokenizer(corpus(TEXTS, 0), vocabulary)
+    tokenizer = train_tokenizer(corpus(TEXTS, 0, modalities), vocabulary)
     tokenizer.save(folder)
     return tokenizer

@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from unimedvl.model.config import preset
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.examples import MAKERS
+from unimedvl.phantoms.examples import MAKERS, modalities_of
 
 
 class RecipeError(ValueError):
@@ -134,10 +142,11 @@ class UnifiedRecipe(_Strict):
 
 
 class Recipe(_Strict):
-    """One run: the autoencoder and the ViT first, then the whole model."""
+    """One run: the autoencoder and the ViT first, then the whole model. modalities: of the studies; all by default."""
 
     preset: str
     folder: Path
+    modalities: tuple[str, ...] = Field(default=tuple(SIMULATORS), min_length=1)
     vae: VaeRecipe
     vit: VitRecipe
     unified: UnifiedRecipe
@@ -147,6 +156,23 @@ class Recipe(_Strict):
     def _known(cls, name: str) -> str:
         preset(name)
         return name
+
+    @field_validator("modalities")
+    @classmethod
+    def _simulated(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = next((n for n in names if n not in SIMULATORS), None)
+        if unknown is not None:
+            raise ValueError(f"no modality called {unknown!r}; there are {', '.join(SIMULATORS)}")
+        return names
+
+    @model_validator(mode="after")
+    def _tasks_have_modalities(self) -> Recipe:
+        for number, stage in enumerate(self.unified.stages):
+            for task, weight in stage.mixture.items():
+                if weight and not modalities_of(task, self.modalities):
+                    has = ", ".join(modalities_of(task))
+                    raise ValueError(f"unified.stages.{number}.mixture: {task} needs one of the modalities {has}")
+        return self
 
 
 def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.unified import UnifiedModel
+from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.examples import example
 from unimedvl.sequence import Latent, PackedBatch, Segment, Text, pack
 from unimedvl.tasks import TASKS, Example
@@ -65,8 +67,11 @@ class TaskBatches(Dataset):
     """For each step a packed batch of simulated examples: sequences are added until it has this process's share
     of the step's tokens."""
 
-    def __init__(self, recipe: UnifiedRecipe, stage: Stage, config: ModelConfig, prepare: Prepare) -> None:
+    def __init__(
+        self, recipe: UnifiedRecipe, stage: Stage, config: ModelConfig, prepare: Prepare, modalities: Sequence[str]
+    ) -> None:
         self.recipe, self.stage, self.config, self.prepare = recipe, stage, config, prepare
+        self.modalities = tuple(modalities)
 
     def __getitem__(self, step: int) -> PackedBatch:
         rng = chance(self.recipe.seed, step)
@@ -76,7 +81,7 @@ class TaskBatches(Dataset):
         sequences, tokens = [], 0
         while tokens < self.recipe.tokens / processes():
             task = str(rng.choice(names, p=weights / weights.sum()))
-            chosen = example(task, rng, weights=self.stage.modalities)
+            chosen = example(task, rng, weights=self.stage.modalities, among=self.modalities)
             whole = TASKS[chosen.task].sequence(chosen, self.prepare)
             drawn = any(isinstance(s, Latent) and s.predict for s in whole)
             for _ in range(self.recipe.noises if drawn else 1):
@@ -100,7 +105,13 @@ class TaskBatches(Dataset):
         return (h // stride) * (w // stride) + 2
 
 
-def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, folder: Path) -> UnifiedModel:
+def train_unified(
+    model: UnifiedModel,
+    prepare: Prepare,
+    recipe: UnifiedRecipe,
+    folder: Path,
+    modalities: Sequence[str] = tuple(SIMULATORS),
+) -> UnifiedModel:
     """Run the recipe from the model as given; returns the moving average.
 
     Writes unified.pt and unified.jsonl to `folder`, and goes on where it stopped. Under torchrun
@@ -121,7 +132,7 @@ def train_unified(model: UnifiedModel, prepare: Prepare, recipe: UnifiedRecipe, 
     log, end = RunLog(folder / "unified.jsonl", step, writes=rank() == 0), 0
     for stage in recipe.stages:
         end += stage.steps
-        data = TaskBatches(recipe, stage, model.config, prepare)
+        data = TaskBatches(recipe, stage, model.config, prepare, modalities)
         for batch in batches_of(range(step, end), data, recipe.workers):
             reseed(recipe.seed, step)
             first, steps, peak = recipe.schedule(step)

@@ -7,6 +7,7 @@ on the mean says what the image is and what it shows. The heads are thrown away 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,27 +26,29 @@ from unimedvl.training.recipe import VitRecipe
 from unimedvl.training.run import RunLog, batches_of, chance, cosine, device, reseed, save_state
 
 
-def names_of_masks() -> list[str]:
+def names_of_masks(modalities: Sequence[str]) -> list[str]:
     """Every structure and finding that some modality has a mask of, found by rendering a few studies."""
     found: dict[str, None] = {}
-    for modality, simulator in SIMULATORS.items():
+    for modality in modalities:
+        simulator = SIMULATORS[modality]
         for seed in range(40):
             for name in simulator.render(simulator.sample(seed), 64).masks:
                 found.setdefault(f"{modality}: {name}")
     return list(found)
 
 
-def names_of_views() -> list[str]:
-    return [f"{m}: {view}" for m, s in SIMULATORS.items() for view in s.VIEWS]
+def names_of_views(modalities: Sequence[str]) -> list[str]:
+    return [f"{m}: {view}" for m in modalities for view in SIMULATORS[m].VIEWS]
 
 
 class Sights(Dataset):
     """For each step a batch of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], view [B]."""
 
-    def __init__(self, config: VitConfig, side: int, batch: int, seed: int) -> None:
-        self.config, self.side, self.batch, self.seed = config, side, batch, seed
-        self.masks = {name: i for i, name in enumerate(names_of_masks())}
-        self.views = {name: i for i, name in enumerate(names_of_views())}
+    def __init__(self, config: VitConfig, recipe: VitRecipe, modalities: Sequence[str]) -> None:
+        self.config, self.side, self.batch, self.seed = config, recipe.side, recipe.batch, recipe.seed
+        self.modalities = tuple(modalities)
+        self.masks = {name: i for i, name in enumerate(names_of_masks(modalities))}
+        self.views = {name: i for i, name in enumerate(names_of_views(modalities))}
 
     def __getitem__(self, step: int) -> tuple[Tensor, ...]:
         rng = chance(self.seed, step)
@@ -55,7 +58,7 @@ class Sights(Dataset):
         return tuple(torch.stack(x) for x in zip(*samples[: self.batch], strict=True))
 
     def _study(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
-        modality = list(SIMULATORS)[rng.integers(len(SIMULATORS))]
+        modality = self.modalities[rng.integers(len(self.modalities))]
         simulator = SIMULATORS[modality]
         study = simulator.render(simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9))))
         cells = self.side // self.config.patch_size
@@ -92,10 +95,12 @@ class SeeingHeads(nn.Module):
         return loss, ((shown > 0) == (presence > 0)).all(1).float().mean()
 
 
-def train_vit(config: VitConfig, recipe: VitRecipe, folder: Path) -> Vit:
+def train_vit(
+    config: VitConfig, recipe: VitRecipe, folder: Path, modalities: Sequence[str] = tuple(SIMULATORS)
+) -> Vit:
     """Writes vit.pt and vit.jsonl to `folder`, and goes on where it stopped."""
     torch.manual_seed(recipe.seed)
-    data = Sights(config, recipe.side, recipe.batch, recipe.seed)
+    data = Sights(config, recipe, modalities)
     vit = Vit(config)
     heads = SeeingHeads(config.hidden_size, len(data.masks), len(data.views))
     where = device()
