@@ -77,6 +77,17 @@ def test_16_bit_png_with_a_transparent_colour(make_wide_png, make_png_chunk):
     assert np.abs(image.pixels[0, 0] - stored[0, 0] / 65535).max() < 1e-6
 
 
+def test_16_bit_grey_png_with_a_transparent_grey(make_wide_png, make_png_chunk):
+    stored = RNG.integers(5000, 65536, (9, 11, 1), dtype=np.uint16)
+    stored[2:4, 3] = 1000
+    data = make_wide_png(stored, make_png_chunk(b"tRNS", (1000).to_bytes(2, "big")))
+    expected = np.where(stored == 1000, 1, stored / 65535)
+    image = read_image(data)
+    assert np.abs(image.pixels - expected).max() < 1e-6 and image.details["alpha"] == "over white"
+    windowed = read_image(data, ReadOptions(window=(30000, 60000))).pixels
+    assert windowed[2, 3].tolist() == [1, 1, 1] and abs(windowed[0, 0, 0] - stored[0, 0, 0] / 60000) < 1e-4
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("channels", [3, 4])

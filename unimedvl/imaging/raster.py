@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 from unimedvl.imaging.errors import ImagingError
 from unimedvl.imaging.image import ReadOptions
 from unimedvl.imaging.source import Source, check_pixels
+from unimedvl.imaging.tiff import Layout, mend, opened, pages, unread, values
 from unimedvl.imaging.windowing import (
     AUTO,
     FULL,
@@ -26,7 +27,6 @@ from unimedvl.imaging.windowing import (
 )
 
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR_CONFIGURATION = 258, 262, 284
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN = ";16"
 
@@ -42,17 +42,18 @@ def read_raster(source: Source, kind: str, options: ReadOptions) -> tuple[np.nda
     """
     picture = _open(source, kind, options.frame)
     details: dict = {}
-    frames = getattr(picture, "n_frames", 1)
+    frames = _frames(source, kind, picture)
     if frames > 1:
         details.update(frame=picture.tell(), frames=frames)
-    if kind in ("png", "tiff") and _has_wide_colour(picture, kind):
+    layout = mend(picture, source.name) if kind == "tiff" else None
+    if kind in ("png", "tiff") and _has_wide_colour(picture, layout):
         stored = _decode_wide_colour(source, kind, options.frame, picture)
         picture.load()
-        pixels, more = _from_colour(stored, 65535.0, source.name, options)
+        pixels, more = _from_colour(stored, 65535.0, source.name, options, layout and layout.premultiplied)
         more["bits"] = 16
     else:
         picture.load()
-        pixels, more = _from_loaded(picture, source.name, options)
+        pixels, more = _from_loaded(picture, source.name, options, layout)
     details.update(more)
     orientation = _orientation(picture)
     if orientation != 1:
@@ -65,8 +66,9 @@ def read_raster(source: Source, kind: str, options: ReadOptions) -> tuple[np.nda
 def from_pillow(picture: PillowImage.Image, name: str, options: ReadOptions) -> tuple[np.ndarray, dict]:
     """A Pillow image, turned upright by its EXIF orientation. Returns and errors as `read_raster`."""
     check_pixels(name, *picture.size)
+    layout = opened(picture, name)
     picture.load()
-    pixels, details = _from_loaded(picture, name, options)
+    pixels, details = _from_loaded(picture, name, options, layout)
     return np.ascontiguousarray(_turn(pixels, _orientation(picture))), details
 
 
@@ -107,16 +109,25 @@ def _open(source: Source, kind: str, frame: int | None) -> PillowImage.Image:
     except PillowImage.DecompressionBombError as error:
         raise ImagingError(source.name, "is over 100 megapixels; at most 100 are read") from error
     except PillowImage.UnidentifiedImageError as error:
+        if kind == "tiff":
+            raise unread(source.stream, source.name, 0) from error
         problem = f"starts like a {kind.upper()} but is damaged, truncated or of a layout that is not read"
         raise ImagingError(source.name, problem) from error
     check_pixels(source.name, *picture.size)
     if frame is not None:
-        frames = getattr(picture, "n_frames", 1)
+        frames = _frames(source, kind, picture)
         if not 0 <= frame < frames:
             raise ImagingError(source.name, _out_of_range("frame", frame, frames))
-        picture.seek(frame)
+        try:
+            picture.seek(frame)
+        except SyntaxError as error:  # a page of another layout than the first
+            raise unread(source.stream, source.name, frame) from error
         check_pixels(source.name, *picture.size)
     return picture
+
+
+def _frames(source: Source, kind: str, picture: PillowImage.Image) -> int:
+    return pages(source.stream) if kind == "tiff" else getattr(picture, "n_frames", 1)
 
 
 def _out_of_range(what: str, wanted: int, count: int) -> str:
@@ -125,27 +136,44 @@ def _out_of_range(what: str, wanted: int, count: int) -> str:
     return f"has {count} {what}s; {what} {wanted} is out of range, give 0 to {count - 1}"
 
 
-def _from_loaded(picture: PillowImage.Image, name: str, options: ReadOptions) -> tuple[np.ndarray, dict]:
-    """Any Pillow mode to float RGB."""
+def _from_loaded(
+    picture: PillowImage.Image, name: str, options: ReadOptions, layout: Layout | None = None
+) -> tuple[np.ndarray, dict]:
+    """Any Pillow mode to float RGB. layout: of a TIFF."""
     transparent = "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     if picture.mode in _WIDE_MODES:
-        values = np.asarray(picture)
-        if values.dtype.kind == "u" and _white_is_zero(picture):  # Pillow turns 8 bits over, but not 16
-            values = np.iinfo(values.dtype).max - values
-        return _from_grey(values, name, options)
+        return _from_wide_grey(picture, name, options, layout)
     if picture.mode in ("1", "L") and not transparent:
-        return _from_grey(np.asarray(picture.convert("L")), name, options)
+        grey = np.asarray(picture.convert("L"))
+        return _from_grey(values(picture, layout) if layout and layout.bits[0] == 8 else grey, name, options)
+    if picture.mode in ("La", "RGBa"):  # Pillow would divide by alpha, and lose levels
+        stored = np.asarray(picture)
+        stored = stored[..., [0, 0, 0, 1]] if picture.mode == "La" else stored
+        return _from_colour(stored, 255.0, name, options, premultiplied=True)
     if transparent:
-        return _from_colour(np.asarray(picture.convert("RGBA")), 255.0, name, options)
+        premultiplied = layout is not None and layout.premultiplied
+        return _from_colour(np.asarray(picture.convert("RGBA")), 255.0, name, options, premultiplied)
     pixels, details = _from_colour(np.asarray(picture.convert("RGB")), 255.0, name, options)
     if picture.mode == "P":
         details["photometric"] = "palette"
     return pixels, details
 
 
-def _white_is_zero(picture: PillowImage.Image) -> bool:
-    """Whether this is a TIFF whose smallest value is white."""
-    return getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+def _from_wide_grey(
+    picture: PillowImage.Image, name: str, options: ReadOptions, layout: Layout | None
+) -> tuple[np.ndarray, dict]:
+    """Greys of more than 8 bits, turned over where the smallest value is white, with "nothing here" as white."""
+    grey = np.asarray(picture) if layout is None else values(picture, layout)
+    turned = layout is not None and layout.white_is_zero  # Pillow turns 8 bits over, and no more
+    if turned and grey.dtype.kind == "u":
+        grey = np.iinfo(grey.dtype).max - grey
+    pixels, details = _from_grey(grey, name, options)
+    if turned and grey.dtype.kind != "u":
+        pixels = 1 - pixels
+    if "transparency" in picture.info:  # of a PNG: one grey that stands for "nothing here"
+        pixels[np.asarray(picture) == picture.info["transparency"]] = 1
+        details["alpha"] = "over white"
+    return pixels, details
 
 
 def _from_grey(values: np.ndarray, name: str, options: ReadOptions) -> tuple[np.ndarray, dict]:
@@ -186,7 +214,7 @@ def _top(values: np.ndarray) -> int:
 
 
 def _from_colour(
-    stored: np.ndarray, top: float, name: str, options: ReadOptions
+    stored: np.ndarray, top: float, name: str, options: ReadOptions, premultiplied: bool | None = False
 ) -> tuple[np.ndarray, dict]:
     """[H, W, 3 or 4] stored values to float RGB; alpha is laid over white, as the web shows it."""
     if options.window is not None:
@@ -195,7 +223,8 @@ def _from_colour(
     if stored.shape[2] == 3:
         return colour, {"photometric": "RGB"}
     alpha = stored[..., 3:].astype(np.float32) / np.float32(top)
-    return colour * alpha + (1 - alpha), {"photometric": "RGB", "alpha": "over white"}
+    over_black = np.minimum(colour, alpha) if premultiplied else colour * alpha
+    return over_black + (1 - alpha), {"photometric": "RGB", "alpha": "over white"}
 
 
 def _three(grey: np.ndarray) -> np.ndarray:
@@ -203,11 +232,10 @@ def _three(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _has_wide_colour(picture: PillowImage.Image, kind: str) -> bool:
-    """Whether colours are stored with 16 bits, of which Pillow alone would keep 8."""
-    if kind == "tiff":
-        bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))
-        return len(bits) > 1 and max(bits) > 8
+def _has_wide_colour(picture: PillowImage.Image, layout: Layout | None) -> bool:
+    """Whether colours are stored with 16 bits, of which Pillow alone would keep 8. layout: of a TIFF."""
+    if layout is not None:
+        return len(layout.bits) > 1 and max(layout.bits) > 8
     return any(_SIXTEEN in str(tile.args) for tile in picture.tile) and picture.mode not in _WIDE_MODES
 
 
@@ -217,13 +245,10 @@ def _decode_wide_colour(
     """16-bit [H, W, 3] or [H, W, 4] of a PNG or TIFF.
 
     Raises:
-        ImagingError: layouts whose low bytes Pillow cannot give: separate planes, premultiplied
-            alpha, CMYK, more than 16 bits.
+        ImagingError: layouts whose low bytes Pillow cannot give: CMYK, more than 16 bits.
     """
     advice = "save it as 16-bit RGB in interleaved (chunky) order, or as 8-bit"
     raw = [_raw_mode(tile.args) for tile in high.tile]
-    if kind == "tiff" and high.tag_v2.get(_PLANAR_CONFIGURATION, 1) != 1:
-        raise ImagingError(source.name, f"is a 16-bit TIFF in separate planes, which is not read; {advice}")
     low = _open(source, kind, frame)
     if raw == ["LA;16B"]:
         # 16-bit grey and alpha take four bytes a pixel, like 8-bit RGBA, and are filtered alike.
@@ -234,7 +259,7 @@ def _decode_wide_colour(
     if any(mode.split(_SIXTEEN)[0] not in ("RGB", "RGBA", "RGBX") or _SIXTEEN not in mode for mode in raw):
         stored = raw[0] if raw else "no"
         raise ImagingError(source.name, f"holds {stored} pixels, which are not read; {advice}")
-    low.tile = [tile._replace(args=_other_byte_order(tile.args)) for tile in low.tile]
+    low.tile = [tile._replace(args=_other_byte_order(tile.args)) for tile in high.tile]
     wide = np.asarray(high).astype(np.uint16) << 8 | np.asarray(low).astype(np.uint16)
     if "transparency" in high.info:                   # one colour that stands for "nothing here"
         key = np.array(high.info["transparency"], np.uint16)
