@@ -55,9 +55,7 @@ bench: $(STAMP)  ## measure speed against this machine's own limits
 nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studies
 	$(BIN)/python -m benchmarks.nano $(ARGS)
 
-# Memory that glibc keeps instead of giving back after each step: a step takes an eighth less time.
 train-nano: $(STAMP)  ## train the embedded model again, from nothing (hours)
-	MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=268435456 \
 	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano.yaml $(ARGS)
 
 clean:  ## remove .venv and what tools left behind

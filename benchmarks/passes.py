@@ -15,6 +15,7 @@ from unimedvl.model.cache import Cache
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.sequence import Latent, PackedBatch, Seen, Text, pack
+from unimedvl.training.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class Passes:
     def training(self) -> tuple[Pass, Pass]:
         """Forward and backward; and the same with the optimiser's step."""
         s = self.sizes
+        keep_freed_memory()  # as trainings do
         batch = self._batch()
         self.model.unpack()
         self.model.vae.requires_grad_(False)

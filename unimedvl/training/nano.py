@@ -18,6 +18,7 @@ from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms.corpus import corpus
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
 from unimedvl.training.autoencoder import train_vae
+from unimedvl.training.memory import keep_freed_memory
 from unimedvl.training.recipe import Recipe
 from unimedvl.training.run import join_processes, leave_processes, rank, shared_out
 from unimedvl.training.unified import train_unified
@@ -54,6 +55,7 @@ def train_nano(recipe: Recipe, export: Path | None = None) -> Path:
     one of two threads.
     """
     join_processes()
+    keep_freed_memory()
     folder = recipe.folder
     folder.mkdir(parents=True, exist_ok=True)
     config = preset(recipe.preset)
