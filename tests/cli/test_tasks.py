@@ -46,6 +46,15 @@ def test_json_holds_the_result_and_where_it_came_from(run, picture, model_folder
     assert len(answer["logprobs"]) <= 4
 
 
+def test_an_answer_alone_does_not_wait_for_the_weights_to_be_hashed(run, picture, monkeypatch):
+    def hashed(*_):
+        raise AssertionError("the weights were hashed")
+
+    monkeypatch.setattr("unimedvl.checkpoint.hashing.Fingerprint.__call__", hashed)
+    assert run("ask", picture, "what?", *SHORT).status == 0
+    assert run("ask", picture, "what?", *SHORT, "--json").status == 1
+
+
 def test_the_shell_gives_what_python_gives(run, picture, model_folder):
     ended = run("stain", picture, "--her2", "1+", "--seed", "3", *FAST, "--json")
     from unimedvl.inference.text import Sampling

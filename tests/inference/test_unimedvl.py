@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
+import shutil
 import threading
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from PIL import Image as PillowImage
 
 from unimedvl import UniMedVL
-from unimedvl.checkpoint import CheckpointError, fingerprint, open_checkpoint, save_model
+from unimedvl.checkpoint import CheckpointError, fingerprint, hashing, open_checkpoint, save_model
 from unimedvl.imaging import ImagingError
 from unimedvl.inference.image import Cancelled
 from unimedvl.inference.results import ImageResult, TextResult
@@ -249,6 +251,29 @@ def test_a_saved_model_answers_and_draws_as_before(tiny, tiny_folder, picture):
     assert a.logprobs == pytest.approx(b.logprobs) and a.text == b.text
     a, b = (m.stain(picture, **DRAW).array for m in (tiny, loaded))
     assert np.array_equal(a, b)
+
+
+def test_the_weights_are_hashed_when_first_asked_for_and_once(tiny_folder, picture, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny_folder, tmp_path / "tiny")
+    read = []
+    hash_file = hashing._digest
+    monkeypatch.setattr(hashing, "_digest", lambda file, report: read.append(file) or hash_file(file, report))
+    loaded = UniMedVL.load(folder, generation=False)
+    answer, other = (loaded.ask(picture, q, sampling=SHORT) for q in ("What?", "Where?"))
+    conversation = loaded.chat(SHORT)
+    said = conversation.send("What?", picture)
+    assert not read and answer.text == str(answer)
+    whole = fingerprint(open_checkpoint(tiny_folder))
+    for result in (answer, other, said):
+        assert result.provenance["model"]["weights_sha256"] == whole  # though only a part was loaded
+    assert loaded.weights == whole and len(read) == len(open_checkpoint(folder).files)
+
+
+def test_a_result_is_pickled_with_its_provenance_and_without_the_model(tiny_folder, picture):
+    result = UniMedVL.load(tiny_folder).ask(picture, "What?", sampling=SHORT)
+    packed = pickle.dumps(result)
+    assert len(packed) < 20_000 and pickle.loads(packed) == result
+    assert pickle.loads(packed).provenance["model"]["weights_sha256"] == fingerprint(tiny_folder)
 
 
 def test_packed_weights_answer_and_draw_alike_and_are_saved_as_they_were(tiny_folder, picture, tmp_path):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from unimedvl.checkpoint.error import CheckpointError
@@ -134,25 +132,3 @@ def _read_json(path: Path) -> dict:
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(values).__name__}")
     return values
-
-
-def fingerprint(source: str | Path | Checkpoint | None = None) -> str:
-    """SHA-256 that stands for a checkpoint's weights, in hexadecimal.
-
-    It is the hash of what ``sha256sum`` prints for the tensor files in order of their names, so
-    ``sha256sum *.safetensors | sha256sum`` gives it too. A file is hashed again only if it changed.
-    """
-    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source)
-    total = hashlib.sha256()
-    for file in checkpoint.files:
-        status = file.stat()
-        digest = _file_digest(file, status.st_size, status.st_mtime_ns)
-        total.update(f"{digest}  {file.name}\n".encode())
-    return total.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def _file_digest(file: Path, size: int, modified: int) -> str:
-    """SHA-256 of a file; size and time of change are there to tell a changed file apart."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,13 +12,13 @@ from torch.overrides import TorchFunctionMode
 from unimedvl.checkpoint.error import CheckpointError
 from unimedvl.checkpoint.hub import AUTOENCODER
 from unimedvl.checkpoint.layout import VAE_PREFIX, Checkpoint, open_checkpoint
+from unimedvl.checkpoint.progress import Progress, reporter
 from unimedvl.checkpoint.tensorfile import NAMES, Entry, MappedFile
 from unimedvl.model.config import ModelConfig
 from unimedvl.model.decoder import GENERATION
 from unimedvl.model.linear import Linear
 from unimedvl.model.unified import UnifiedModel
 
-Progress = Callable[[int, int], None]
 _MARK = "connector.fc1.weight"  # its type is the model's
 _TOLD = 3  # tensors that an error names
 
@@ -57,7 +56,7 @@ def load_model(
     check_tensors(checkpoint, model)
     dtype = dtype or checkpoint.tensors[_MARK].dtype
     wanted = {name: checkpoint.tensors[name] for name in model.state_dict()}
-    with _reporter(progress, sum(e.nbytes for e in wanted.values())) as report:
+    with reporter(progress, sum(e.nbytes for e in wanted.values()), "loading weights") as report:
         _assign(model, wanted, dtype, torch.device(device), report, pack)
     return model.eval()
 
@@ -146,33 +145,3 @@ def _assign(
             del tensor
             module.pack()
             mapped.forget(entry)
-
-
-@contextmanager
-def _reporter(progress: Progress | bool, total: int) -> Iterator[Callable[[int], None]]:
-    """A function that takes bytes as they are read, and tells the caller or draws a bar."""
-    if progress is False:
-        yield lambda count: None
-    elif progress is True:
-        with _bar(total) as advance:
-            yield advance
-    else:
-        read = 0
-
-        def tell(count: int) -> None:
-            nonlocal read
-            read += count
-            progress(read, total)
-
-        yield tell
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("loading weights"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("weights", total=total)
-        yield lambda count: bar.advance(task, count)

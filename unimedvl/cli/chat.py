@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from unimedvl.cli.options import ModelOptions, OutputOptions, ReadingOptions, Sa
 from unimedvl.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from unimedvl.inference.results import TextResult
     from unimedvl.inference.unimedvl import UniMedVL
 
 HELP = "/image PATH  /seed N  /reset  /save [FILE.json]  /quit; all else is said to the model"
@@ -74,6 +75,18 @@ def _lines(terminal: Terminal, interactive: bool) -> Iterator[str]:
         yield line
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What was asked, on which images, and the answer."""
+
+    question: str
+    images: list[str]
+    result: TextResult
+
+    def to_dict(self) -> dict:
+        return {"question": self.question, "images": self.images} | self.result.to_dict()
+
+
 class Conversation:
     """The state of a chat: what was said, images that wait for the next question, and the sampling."""
 
@@ -109,9 +122,9 @@ class Conversation:
         images = self.waiting
         result = self.terminal.speak(self.chat.stream(text, images))
         self.waiting = []  # only now: after an error they wait for the next question
-        self.turns.append({"question": text, "images": [i.source for i in images]} | result.to_dict())
+        self.turns.append(Turn(text, [i.source for i in images], result))
         if self.terminal.json:
-            self.terminal.document(self.turns[-1], indent=None)
+            self.terminal.document(self.turns[-1].to_dict(), indent=None)
 
     def image(self, path: str) -> None:
         if not path:
@@ -131,9 +144,12 @@ class Conversation:
     def save(self, name: str) -> None:
         """The turns so far as JSON; never over a file that is there."""
         place = Path(name or "chat.json")
+        if place.exists():
+            raise ValueError(f"{place}: exists; give another name, as in /save talk.json")
+        text = json.dumps([turn.to_dict() for turn in self.turns], ensure_ascii=False, indent=2) + "\n"
         try:
             with place.open("x", encoding="utf-8") as out:
-                out.write(json.dumps(self.turns, ensure_ascii=False, indent=2) + "\n")
+                out.write(text)
         except FileExistsError:
             raise ValueError(f"{place}: exists; give another name, as in /save talk.json") from None
         except OSError as error:

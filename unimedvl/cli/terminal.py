@@ -42,7 +42,7 @@ class Terminal:
         from unimedvl.inference.results import NOT_CLINICAL
 
         trained = model.card.get("trained_on", "data that its checkpoint does not state")
-        self.note(f"{model.card['name']} {model.weights[:12]}, trained on {trained}. {NOT_CLINICAL}")
+        self.note(f"{model.card['name']}, trained on {trained}. {NOT_CLINICAL}")
 
     def line(self, text: object) -> None:
         """A line of the result."""

@@ -125,7 +125,7 @@ class Job:
             out.append(TextResult(**result) if self.drawn is None else ImageResult(self.drawn[i].numpy(), **result))
         return out
 
-    def provenance(self, request: Request, images: tuple[Image, ...], row: int) -> dict:
+    def provenance(self, request: Request, images: tuple[Image, ...], row: int) -> Callable[[], dict]:
         settings: dict = {"think": request.think}
         if self.spoken:
             settings["sampling"] = asdict(self.samplings[row])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -34,14 +35,41 @@ def versions() -> dict[str, str]:
     }
 
 
+class Provenance:
+    """A result's field that is given as a dict or as a function that makes one, called when first asked for.
+
+    Provenance holds the hash of the weights, which takes reading all of them: a result that nobody asks
+    where it came from does without.
+    """
+
+    def __get__(self, result: object | None, owner: type | None = None) -> dict | Callable[[], dict]:
+        if result is None:
+            return dict  # the field's default: an empty one
+        given = vars(result)["provenance"]
+        if callable(given):
+            given = vars(result)["provenance"] = given()
+        return given
+
+    def __set__(self, result: object, given: dict | Callable[[], dict]) -> None:
+        vars(result)["provenance"] = given
+
+
+class _Sourced:
+    """What has a provenance; pickled and copied with the dict itself."""
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"provenance": self.provenance}
+
+
 @dataclass(frozen=True)
-class TextResult:
+class TextResult(_Sourced):
     """An answer.
 
     text: without the reasoning, which is in `thought` where there was any.
     confidence: geometric mean of the tokens' probabilities, 0 to 1; a measure of the model's own
         certainty, not of truth. logprobs: of each token, natural logarithm.
     finish: "stop" (the model ended), "length" (it was cut) or "cancelled".
+    provenance: where it came from; the first of a model hashes its weights (`UniMedVL.weights`).
     """
 
     text: str
@@ -49,7 +77,7 @@ class TextResult:
     confidence: float = 0.0
     logprobs: tuple[float, ...] = ()
     finish: str = "stop"
-    provenance: dict = field(default_factory=dict)
+    provenance: dict = Provenance()
 
     def __str__(self) -> str:
         return self.text
@@ -60,7 +88,7 @@ class TextResult:
 
 
 @dataclass(frozen=True)
-class ImageResult:
+class ImageResult(_Sourced):
     """A drawn image, and what was said with it. It is synthetic, and saved files say so.
 
     array: [H, W, 3] uint8 RGB. confidence, logprobs and finish are of the words said with it, as in
@@ -73,7 +101,7 @@ class ImageResult:
     confidence: float | None = None
     logprobs: tuple[float, ...] = ()
     finish: str | None = None
-    provenance: dict = field(default_factory=dict)
+    provenance: dict = Provenance()
 
     @property
     def image(self) -> PillowImage.Image:

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from unimedvl.checkpoint import Checkpoint, fingerprint, load_model, open_checkpoint
+from unimedvl.checkpoint import Checkpoint, Fingerprint, load_model, open_checkpoint
 from unimedvl.imaging import Image, ReadOptions, read_image
 from unimedvl.inference.chat import Chat
 from unimedvl.inference.image import Step
@@ -30,9 +31,14 @@ __all__ = ["Chat", "Event", "Request", "UniMedVL"]
 class UniMedVL:
     """Load with `UniMedVL.load`; then ask, report, generate, edit and so on."""
 
-    def __init__(self, model: UnifiedModel, tokenizer: Tokenizer, card: dict, weights: str) -> None:
-        """card: what the checkpoint says of itself, with `sizes` and `drawing`. weights: their hash."""
-        self.model, self.tokenizer, self.card, self.weights = model, tokenizer, card, weights
+    def __init__(
+        self, model: UnifiedModel, tokenizer: Tokenizer, card: dict, weights: str | Callable[[], str]
+    ) -> None:
+        """card: what the checkpoint says of itself, with `sizes` and `drawing`.
+
+        weights: their hash, or a function that gives it, called when it is first needed.
+        """
+        self.model, self.tokenizer, self.card, self._weights = model, tokenizer, card, weights
         sizes = {name: tuple(side) for name, side in card.get("sizes", {}).items()}
         self.prepare = Prepare.for_model(model.config, tokenizer, sizes)
 
@@ -57,6 +63,7 @@ class UniMedVL:
         pack: lay the weights out for the CPU's products (`UnifiedModel.pack`): faster, but they are then
             held in memory and not read from the mapped file when needed. None does so where memory is free
             for them.
+        progress: draw bars on standard error, of loading now, and of hashing when `weights` are first asked for.
 
         Raises:
             CheckpointError: no such model, or its files are not what they should be.
@@ -67,12 +74,22 @@ class UniMedVL:
             dtype = torch.float32
         if pack is None:
             pack = _fits_in_memory(checkpoint, dtype)
+        weights = Fingerprint(checkpoint, progress)
         model = load_model(
             checkpoint, dtype=dtype, device=device, generation=generation, pack=pack, progress=progress
         )
         tokenizer = Tokenizer.load(checkpoint.folder)
         name = checkpoint.card.get("name") or (str(source) if source else "nano")
-        return cls(model, tokenizer, checkpoint.card | {"name": name}, fingerprint(checkpoint))
+        return cls(model, tokenizer, checkpoint.card | {"name": name}, weights)
+
+    @property
+    def weights(self) -> str:
+        """The hash of all weights of the checkpoint (`checkpoint.fingerprint`), whatever part of it was loaded.
+
+        It is taken when first asked for, here or in a result's provenance: that reads every byte of the
+        checkpoint, with a bar where `load` drew one. Raises CheckpointError as `checkpoint.Fingerprint`.
+        """
+        return self._weights if isinstance(self._weights, str) else self._weights()
 
     # Tasks -----------------------------------------------------------------------------------
 
@@ -197,16 +214,21 @@ class UniMedVL:
         """Read an image file or take an image as it is. Raises ImagingError."""
         return source if isinstance(source, Image) else read_image(source, options)
 
-    def provenance(self, name: str, request: str, seed: int, settings: dict, images: Seq[Image]) -> dict:
-        """Where a result came from. No time of day, so that the same call gives the same bytes."""
-        return {
+    def provenance(
+        self, name: str, request: str, seed: int, settings: dict, images: Seq[Image]
+    ) -> Callable[[], dict]:
+        """What tells where a result came from, once the weights are hashed, which waits until it is called.
+
+        No time of day, so that the same call gives the same bytes.
+        """
+        told = {
             "task": name,
             "request": request,
             "seed": seed,
             "settings": settings,
             "model": {
                 "name": self.card.get("name", ""),
-                "weights_sha256": self.weights,
+                "weights_sha256": "",
                 "dtype": str(self.model.dtype).removeprefix("torch."),
                 "device": self.model.device.type,
                 "trained_on": self.card.get("trained_on", "not stated"),
@@ -214,6 +236,7 @@ class UniMedVL:
             "inputs": [{"sha256": i.sha256, "kind": i.kind, "details": i.details} for i in images],
             "versions": versions(),
         }
+        return partial(_with_weights, told, self._weights)
 
     def _one(self, request: Request, options: dict) -> TextResult | ImageResult:
         fields = {k: options.pop(k) for k in ("size", "seed", "read") if k in options}
@@ -239,6 +262,11 @@ def _fits_in_memory(checkpoint: Checkpoint, dtype: torch.dtype | None) -> bool:
         return True
     entries = checkpoint.tensors.values()
     return sum(math.prod(e.shape) * (dtype or e.dtype).itemsize for e in entries) < 0.8 * free
+
+
+def _with_weights(told: dict, weights: str | Callable[[], str]) -> dict:
+    sha256 = weights if isinstance(weights, str) else weights()
+    return told | {"model": told["model"] | {"weights_sha256": sha256}}
 
 
 def _frozen(value):
