@@ -27,7 +27,7 @@ def test_an_unknown_source_is_an_error_that_lists_the_known_ones():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_source_says_what_it_is(name):
     s = source(name)
-    assert s.title and s.licence and s.home.startswith("http") and s.expected
+    assert s.title and s.licence and s.home.startswith(("http", "unimedvl.")) and s.expected
     assert set(s.modalities) <= {*MODALITY_NAMES, "text", "mixed"}
     assert set(s.expected) <= {"train", "validation", "test"}
 

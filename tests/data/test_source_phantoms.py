@@ -1,0 +1,76 @@
+"""Phantoms as records: every task, from the settings of a file, with the truth of the study."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unimedvl.data.error import DataError
+from unimedvl.data.sources import source
+from unimedvl.phantoms import SIMULATORS, simulate
+from unimedvl.phantoms.parser import parse_findings
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def write(**values):
+        (tmp_path / "phantoms.json").write_text(json.dumps(values))
+        return tmp_path
+
+    return write
+
+
+def pixels(load) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(load())))
+
+
+def test_every_modality_and_task_is_there_and_held_out_seeds_are_the_test_split(miniature, read):
+    got = read("phantoms", miniature("phantoms"))
+    assert not got.faults
+    assert {r.modality for r in got.records} == set(SIMULATORS)
+    assert {r.sub_task_type for r in got.records} == set(source("phantoms").tasks)
+    for r in got.records:
+        assert (r.split == "test") == (int(r.study.split("-")[-1]) < FIRST_TRAINING_SEED)
+        assert r.attributes["simulated"] == "yes" and r.patient
+
+
+def test_what_a_record_says_and_shows_is_the_studys(settings, read):
+    got = read("phantoms", settings(studies=6, first_seed=40, size=64, modalities=["mri", "his"]))
+    for sample in got.samples:
+        r = sample.record
+        study = simulate(r.modality, int(r.study.split("-")[-1]), 64)
+        shown = [pixels(load) for load in sample.images]
+        assert all(p.height == a.shape[0] and p.width == a.shape[1] for p, a in zip(r.pictures, shown, strict=True))
+        if r.sub_task_type in ("report", "vqa", "text_to_image"):
+            assert any(np.array_equal(shown[0], image) for image in study.images.values())
+        if r.sub_task_type == "report":
+            assert set(parse_findings(r.message[1].value, r.modality)) == {f.name for f in study.findings}
+        if r.sub_task_type == "segmentation":
+            assert np.array_equal(shown[1] > 0, study.masks[r.attributes["target"]])
+        if r.sub_task_type == "staining":
+            assert f"level {study.attributes['her2']}" in r.message[0].value
+            assert np.array_equal(shown[1], study.images["ihc"])
+        if r.sub_task_type == "counterfactual":
+            ill = shown[0] if r.attributes["change"] == "resolved" else shown[1]
+            assert np.array_equal(ill, next(iter(study.images.values()))) and not np.array_equal(shown[0], shown[1])
+    assert min(Counter(r.study for r in got.records).values()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"studies": 0}, "studies: .*greater than 0"),
+        ({"studies": 1, "modalities": ["cxr", "xray"]}, "modalities: .*'xray'; there are cxr"),
+        ({"studies": 1, "sice": 64}, "sice: "),
+        ({"studies": 1, "size": 32}, "size: .*64"),
+    ],
+)
+def test_wrong_settings_are_one_line_that_names_the_field(settings, values, message):
+    with pytest.raises(DataError, match=message):
+        list(source("phantoms").read(settings(**values)))

@@ -1,0 +1,229 @@
+"""Phantoms: simulated studies of this package (`unimedvl.phantoms`), as records of every task. No patient's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from unimedvl.data.edits import edit_turns
+from unimedvl.data.error import DataError
+from unimedvl.data.record import Group, Message, Picture, Record
+from unimedvl.data.slices import png
+from unimedvl.data.source import Item, Sample, Source, answer, need, question
+from unimedvl.phantoms import SIMULATORS, Study
+from unimedvl.phantoms.captions import caption, plan
+from unimedvl.phantoms.examples import degrade, to_pixels
+from unimedvl.phantoms.questions import questions
+from unimedvl.phantoms.reports import report
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
+from unimedvl.phantoms.vocabulary import MODALITIES
+from unimedvl.tasks import UPSCALE_FACTOR
+
+FILE = "phantoms.json"
+QUESTIONS = 4  # of a study
+_SEQUENCES = {"t2": "T2", "flair": "FLAIR"}
+# Names and arrays of images: [H, W, 3] uint8, or [H, W] bool.
+Named = Sequence[tuple[str, np.ndarray]]
+
+
+class Settings(BaseModel):
+    """What the file says. Seeds below `study.FIRST_TRAINING_SEED` are held out: their records are of the test split."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    studies: int = Field(gt=0)
+    first_seed: int = Field(default=FIRST_TRAINING_SEED, ge=0)
+    size: int = Field(default=128, ge=64, le=512)
+    modalities: tuple[str, ...] = Field(default=tuple(SIMULATORS), min_length=1)
+
+    @field_validator("modalities")
+    @classmethod
+    def _simulated(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = next((n for n in names if n not in SIMULATORS), None)
+        if unknown is not None:
+            raise ValueError(f"no simulator called {unknown!r}; there are {', '.join(SIMULATORS)}")
+        return names
+
+
+def read(root: Path) -> Iterator[Item]:
+    """The records of every study, modalities in turn."""
+    settings = _settings(need(root, FILE))
+    for number in range(settings.studies):
+        modality = settings.modalities[number % len(settings.modalities)]
+        yield from _records(modality, settings.first_seed + number, settings.size)
+
+
+def _settings(file: Path) -> Settings:
+    try:
+        return Settings.model_validate(json.loads(file.read_text()))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}: not JSON: {error.msg}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _records(modality: str, seed: int, size: int) -> Iterator[Sample]:
+    simulator = SIMULATORS[modality]
+    about = _About(simulator.render(simulator.sample(seed), size), np.random.default_rng((seed, 1)))
+    for make in (_report, _questions, _generation, _upscaling, _segmentation, _counterfactual, _pairs):
+        yield from make(about)
+
+
+@dataclass
+class _About:
+    """A study, and what its records have in common."""
+
+    study: Study
+    rng: np.random.Generator
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.study.modality}-{self.study.case.seed}"
+
+    def view(self) -> str:
+        return list(self.study.images)[self.rng.integers(len(self.study.images))]
+
+    def image(self, view: str) -> tuple[str, np.ndarray]:
+        return f"{self.key}-{view}", self.study.images[view]
+
+    def sample(
+        self,
+        group: Group,
+        task: str,
+        turns: tuple[Message, ...],
+        inputs: Named = (),
+        outputs: Named = (),
+        **attributes: str,
+    ) -> Sample:
+        number = self.numbers[task] = self.numbers.get(task, 0) + 1
+        shown = [*inputs, *outputs]
+        named = [Picture(path=f"{name}.png", height=a.shape[0], width=a.shape[1]) for name, a in shown]
+        held_out = self.study.case.seed < FIRST_TRAINING_SEED
+        record = Record(
+            main_task_type=group,
+            sub_task_type=task,
+            modality=self.study.modality,
+            dataset="phantoms",
+            input_img=tuple(named[: len(inputs)]),
+            output_img=tuple(named[len(inputs) :]),
+            message=turns,
+            id=f"{self.key}-{task}-{number}",
+            licence="Apache-2.0",
+            patient=self.key,
+            study=self.key,
+            split="test" if held_out else "train",
+            attributes={"simulated": "yes", **attributes},
+        )
+        return Sample(record, tuple(partial(_encoded, array) for _, array in shown))
+
+
+def _encoded(array: np.ndarray) -> bytes:
+    """[H, W, 3] uint8, or [H, W] bool (a mask, white on black), as a PNG."""
+    return png(np.where(array, np.uint8(255), np.uint8(0)) if array.dtype == bool else array)
+
+
+def _report(about: _About) -> Iterator[Sample]:
+    view = about.view()
+    turns = question("Write a report of this image."), answer(report(about.study, about.rng, view))
+    yield about.sample("understanding", "report", turns, [about.image(view)])
+
+
+def _questions(about: _About) -> Iterator[Sample]:
+    """One of each kind, and others."""
+    view = about.view()
+    asked = questions(about.study, about.rng, view)
+    first = {q.kind: q for q in _shuffled(asked, about.rng)}
+    others = [q for q in _shuffled(asked, about.rng) if q not in first.values()]
+    for q in [*first.values(), *others][:QUESTIONS]:
+        turns = question(q.text), answer(q.answer)
+        yield about.sample("understanding", "vqa", turns, [about.image(view)], kind=q.kind, topic=q.topic)
+
+
+def _shuffled(items: list, rng: np.random.Generator) -> list:
+    return [items[i] for i in rng.permutation(len(items))]
+
+
+def _generation(about: _About) -> Iterator[Sample]:
+    view = about.view()
+    request = question(caption(about.study, view, about.rng), 0)
+    turns = request, answer(plan(about.study, view, about.rng))
+    yield about.sample("generation", "text_to_image", turns, outputs=[about.image(view)])
+
+
+def _upscaling(about: _About) -> Iterator[Sample]:
+    name, target = about.image(about.view())
+    low = degrade(to_pixels(target)).permute(1, 2, 0).add(1).mul(127.5).round().byte().numpy()
+    turns = edit_turns("upscale", name, factor=UPSCALE_FACTOR)
+    how = f"bicubic, antialiased, to a {UPSCALE_FACTOR}th of the sides and back"
+    pair = [(f"{name}-low", low)], [(name, target)]
+    yield about.sample("interleaved", "super_resolution", turns, *pair, degradation=how)
+
+
+def _segmentation(about: _About) -> Iterator[Sample]:
+    """A structure of the modality's, or a finding."""
+    study = about.study
+    names = [*MODALITIES[study.modality].structures, *(f.name for f in study.findings)]
+    there = [n for n in names if n in study.masks and study.masks[n].any()]
+    if there:
+        target = there[about.rng.integers(len(there))]
+        shown = about.image(next(iter(study.images)))
+        mask = f"{about.key}-mask-{target.replace(' ', '-')}", study.masks[target]
+        turns = edit_turns("segment", f"{about.key} {target}", target=target)
+        yield about.sample("interleaved", "segmentation", turns, [shown], [mask], target=target)
+
+
+def _counterfactual(about: _About) -> Iterator[Sample]:
+    """The same patient before and after one finding: it resolves, or is new."""
+    study, rng = about.study, about.rng
+    if not study.findings:
+        return
+    finding = study.findings[rng.integers(len(study.findings))]
+    rest = tuple(f for f in study.findings if f is not finding)
+    view = next(iter(study.images))
+    name, ill = about.image(view)
+    well = SIMULATORS[study.modality].render(study.case.with_findings(rest), ill.shape[0]).images[view]
+    without = f"{name}-without-{finding.name.replace(' ', '-')}"
+    change, pair = "resolved", [(name, ill), (without, well)]
+    if rng.random() < 0.5:
+        change, pair = "new", pair[::-1]
+    turns = edit_turns("counterfactual", name, modality=study.modality, finding=finding, change=change)
+    yield about.sample("interleaved", "counterfactual", turns, pair[:1], pair[1:], change=change, finding=finding.name)
+
+
+def _pairs(about: _About) -> Iterator[Sample]:
+    """What only some modalities have: two sequences of one brain, two stains of one section."""
+    images = about.study.images
+    if about.study.modality == "his":
+        level = about.study.attributes["her2"]
+        turns = edit_turns("stain", about.key, her2=level)
+        yield about.sample("interleaved", "staining", turns, [about.image("he")], [about.image("ihc")], her2=level)
+    if {"t2", "flair"} <= set(images):
+        source, target = _shuffled(["t2", "flair"], about.rng)
+        turns = edit_turns("translate", about.key, source=_SEQUENCES[source], target=_SEQUENCES[target])
+        yield about.sample("interleaved", "translation", turns, [about.image(source)], [about.image(target)])
+
+
+SOURCE = Source(
+    name="phantoms",
+    title="Simulated studies of this package",
+    home="unimedvl.phantoms",
+    licence="Apache-2.0",
+    access="open",
+    modalities=tuple(SIMULATORS),
+    expected={"train": None, "test": None},
+    read=read,
+    notes=f"Simulated; no patients. A folder with {FILE} says how many studies, of which seeds, size and modalities; a "
+    "study gives eight to eleven records.",
+    tasks=(
+        "vqa", "report", "text_to_image", "super_resolution", "segmentation", "counterfactual", "staining",
+        "translation",
+    ),
+)  # fmt: skip
