@@ -178,6 +178,29 @@ def test_a_stream_gives_text_then_steps_then_the_result_of_the_call(tiny, pictur
     assert "".join(e.text for e in events if e.kind == "thought").strip() == called.thought
 
 
+STREAMS = {
+    "ask": dict(question="Is there an effusion?"),
+    "report": {},
+    "generate": dict(caption="an effusion", modality="cxr"),
+    "edit": dict(instruction="darker"),
+    "stain": dict(her2="2+"),
+    "upscale": {},
+    "translate": dict(to="flair"),
+    "counterfactual": dict(change="a nodule"),
+    "segment": dict(target="vessels"),
+    "reconstruct": {},
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_stream_takes_what_the_method_takes(tiny, picture, name):
+    images = () if name == "generate" else (picture,)
+    options = dict(sampling=SHORT, seed=3) | ({"steps": 3} if TASKS[name].draws else {})
+    *_, last = tiny.stream(name, images, **STREAMS[name], **options)
+    called = getattr(tiny, name)(*images, **STREAMS[name], **options)
+    assert last.result.to_dict() == called.to_dict()
+
+
 def test_an_explanation_streams_after_the_drawing(tiny, picture):
     kinds = [e.kind for e in tiny.stream("counterfactual", picture, wishes={"change": "a nodule"}, **DRAW)]
     kinds = ["text" if kind == "thought" else kind for kind in kinds]
@@ -226,6 +249,17 @@ def test_a_call_can_be_cancelled_between_steps(tiny, picture):
         (lambda m, x: m.stain(x, her2="4+"), r"her2 is '4\+'; it must be one of 0, 1\+, 2\+, 3\+"),
         (lambda m, x: m.generate("x", modality="xray"), "modality is 'xray'; it must be one of cfp, cxr"),
         (lambda m, x: m.generate("x", size=(30, 32)), "30 x 32 can't be drawn; sides must be multiples of 4"),
+        (lambda m, x: m.stream("stain", x, her2="9+"), r"her2 is '9\+'; it must be one of 0, 1\+, 2\+, 3\+"),
+        (lambda m, x: m.stream("stain", x, wishes={"her2": "9+"}), r"her2 is '9\+'; it must be one of 0"),
+        (lambda m, x: m.run([Request("stain", (x,), wishes=(("her2", "9+"),))]), r"her2 is '9\+'; it must be"),
+        (lambda m, x: m.stream("stain", x, wishes={"her3": "3+"}), "stain has no wish 'her3'; it has her2"),
+        (lambda m, x: m.stream("upscale", x, wishes={"factor": "8"}), "factor is '8'; it must be one of 4"),
+        (lambda m, x: m.stream("generate", text="x", modality="xray"), "modality is 'xray'; it must be one of"),
+        (lambda m, x: next(m.stream("generate", x, "a chest")), "generate takes no image, got 1"),
+        (lambda m, x: next(m.stream("segment", x)), "segment needs words, or the wish 'target'"),
+        (lambda m, x: m.segment(x, " "), "target is ' '; it must be words"),
+        (lambda m, x: m.stream("translate", x), "translate needs words, or what to translate to"),
+        (lambda m, x: m.stream("ask", x, "What?", question="Where?"), "ask was given its question twice"),
         (lambda m, x: m.run([Request("draw", (x,))]), "no task called 'draw'; there are ask, report"),
     ],
 )
@@ -330,6 +364,10 @@ def test_run_takes_what_the_methods_pass_on(tiny):
     ).parameters.keys()
     with pytest.raises(TypeError, match="step"):
         tiny.generate("x", step=3)
+    with pytest.raises(TypeError, match="stain takes no target"):
+        tiny.stream("stain", (), target="vessels")
+    with pytest.raises(TypeError, match="stain takes no her2 beside its words"):
+        tiny.stream("stain", (), "Stain it.", her2="3+")
 
 
 def test_what_a_batch_cannot_do_is_said_in_one_line(tiny, picture):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from unimedvl.imaging import Image, ReadOptions
 from unimedvl.inference.context import Context
-from unimedvl.inference.job import Event, Source, as_pixels, as_tuple, spoken_events
+from unimedvl.inference.job import Event, as_pixels, spoken_events
+from unimedvl.inference.requests import Source, as_tuple
 from unimedvl.inference.results import TextResult
 from unimedvl.inference.text import Sampling, speak
 from unimedvl.inference.thought import split_thought

@@ -5,51 +5,26 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unimedvl.checkpoint import CheckpointError
-from unimedvl.imaging import Image, ReadOptions
+from unimedvl.imaging import Image
 from unimedvl.inference.context import Context, extend_all
 from unimedvl.inference.image import Step, draw, grid_for
+from unimedvl.inference.requests import Request, check_wishes
 from unimedvl.inference.results import ImageResult, TextResult
-from unimedvl.inference.text import Piece, Sampling, Spoken, check_seed, speak
+from unimedvl.inference.text import Piece, Sampling, Spoken, speak
 from unimedvl.inference.thought import ThoughtFilter, split_thought
 from unimedvl.tasks import THINK_FIRST, Drawing, task
 
 if TYPE_CHECKING:
     from unimedvl.inference.unimedvl import UniMedVL
 
-Source = str | Path | bytes | Image | np.ndarray
-
-
-@dataclass(frozen=True)
-class Request:
-    """One thing asked of the model; `UniMedVL.run` takes several at once.
-
-    images: files, arrays or images read before. text: the words; the task's own where empty.
-    wishes: fill the braces of the task's words. think: reason before the answer, plan before the image.
-    size: (width, height) in pixels of a drawn image; the first input's size on the model's stride, or
-        the model's own, where None.
-    """
-
-    task: str
-    images: tuple[Source, ...] = ()
-    text: str = ""
-    wishes: tuple[tuple[str, str], ...] = ()
-    think: bool = False
-    size: tuple[int, int] | None = None
-    seed: int = 0
-    read: ReadOptions = ReadOptions()
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
+_TAKES_IMAGES = {"seen", "both"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +51,10 @@ class Job:
             raise CheckpointError(f"{self.task.name} draws, and this model was loaded for understanding only")
         if self.task.draws and len({r.think for r in requests}) > 1:
             raise ValueError("in a batch of drawings either all are planned first or none; run them apart")
+        for request in requests:
+            check_wishes(self.task, dict(request.wishes))
+            if request.images and not _TAKES_IMAGES & set(self.task.layout):
+                raise ValueError(f"{self.task.name} takes no image, got {len(request.images)}")
         self.read = [tuple(owner.read(x, r.read) for x in r.images) for r in requests]
         self.shapes = [self._shape(r, images) for r, images in zip(requests, self.read, strict=True)]
         base = sampling or Sampling()
@@ -197,7 +176,3 @@ def drawing_events(job: Job) -> Iterator[Event]:
 def as_pixels(image: Image) -> Tensor:
     """The image as the model's transforms take it: [3, H, W] float32 in [-1, 1]."""
     return torch.from_numpy(image.pixels).permute(2, 0, 1) * 2 - 1
-
-
-def as_tuple(images: Source | Seq[Source]) -> tuple[Source, ...]:
-    return tuple(images) if isinstance(images, list | tuple) else (images,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import replace
@@ -16,12 +15,13 @@ from unimedvl.checkpoint import Checkpoint, Fingerprint, load_model, open_checkp
 from unimedvl.imaging import Image, ReadOptions, read_image
 from unimedvl.inference.chat import Chat
 from unimedvl.inference.image import Step
-from unimedvl.inference.job import Event, Job, Request, Source, answer_events, as_tuple, drawing_events
+from unimedvl.inference.job import Event, Job, answer_events, drawing_events
+from unimedvl.inference.requests import Request, Source, request_for
 from unimedvl.inference.results import ImageResult, TextResult, versions
 from unimedvl.inference.text import Sampling, speak_all
 from unimedvl.model.flow import Guidance
 from unimedvl.model.unified import UnifiedModel
-from unimedvl.tasks import HER2_LEVELS, MODALITY_NAMES, UPSCALE_FACTOR, Drawing, Task, task
+from unimedvl.tasks import Drawing, Task, task
 from unimedvl.tokenizer import Tokenizer
 from unimedvl.transforms import Prepare
 
@@ -95,11 +95,11 @@ class UniMedVL:
 
     def ask(self, images: Source | Seq[Source], question: str, *, think: bool = False, **options) -> TextResult:
         """Answer a question on one image or several. options: see `run`."""
-        return self._one(Request("ask", as_tuple(images), question, think=think), options)
+        return self._one(request_for("ask", images, question, think=think), options)
 
     def report(self, images: Source | Seq[Source], **options) -> TextResult:
         """Findings and impression of a study."""
-        return self._one(Request("report", as_tuple(images)), options)
+        return self._one(request_for("report", images), options)
 
     def generate(
         self, caption: str, *, modality: str | None = None, think: bool = False, **options
@@ -109,41 +109,35 @@ class UniMedVL:
         modality: one of `tasks.MODALITY_NAMES`; put before the caption where that doesn't name it.
         think: plan in words before drawing. options: size, seed, steps, guidance, and see `run`.
         """
-        return self._one(Request("generate", (), self.describe(caption, modality), think=think), options)
+        return self._one(request_for("generate", (), caption, modality=modality, think=think), options)
 
     def edit(self, image: Source, instruction: str, **options) -> ImageResult:
         """Change an image as told in words."""
-        return self._one(Request("edit", as_tuple(image), instruction), options)
+        return self._one(request_for("edit", image, instruction), options)
 
     def stain(self, image: Source, her2: str = "3+", **options) -> ImageResult:
         """HER2 immunohistochemistry of an H&E image, at level 0, 1+, 2+ or 3+."""
-        if her2 not in HER2_LEVELS:
-            raise ValueError(f"her2 is {her2!r}; it must be one of {', '.join(HER2_LEVELS)}")
-        return self._one(Request("stain", as_tuple(image), wishes=(("her2", her2),)), options)
+        return self._one(request_for("stain", image, her2=her2), options)
 
     def upscale(self, image: Source, **options) -> ImageResult:
         """Four times the resolution, as far as the largest image that the model draws."""
-        return self._one(Request("upscale", as_tuple(image), wishes=(("factor", str(UPSCALE_FACTOR)),)), options)
+        return self._one(request_for("upscale", image), options)
 
     def translate(self, image: Source, to: str, source: str | None = None, **options) -> ImageResult:
         """The same anatomy in another sequence or modality, such as t2 to flair, or mr to ct."""
-        target = to.upper()
-        source = (source or {"FLAIR": "T2", "T2": "FLAIR", "CT": "MR", "MR": "CT"}.get(target, "MR")).upper()
-        return self._one(
-            Request("translate", as_tuple(image), wishes=(("source", source), ("target", target))), options
-        )
+        return self._one(request_for("translate", image, to=to, source=source), options)
 
     def counterfactual(self, image: Source, change: str, **options) -> ImageResult:
         """The same patient with a change, such as "resolution of the left effusion", and an explanation."""
-        return self._one(Request("counterfactual", as_tuple(image), wishes=(("change", change),)), options)
+        return self._one(request_for("counterfactual", image, change=change), options)
 
     def segment(self, image: Source, target: str, **options) -> ImageResult:
         """The mask of a structure named in words; `result.mask` is it as booleans."""
-        return self._one(Request("segment", as_tuple(image), wishes=(("target", target),)), options)
+        return self._one(request_for("segment", image, target=target), options)
 
     def reconstruct(self, image: Source, **options) -> ImageResult:
         """Draw the input again, a check of what the model keeps of it."""
-        return self._one(Request("reconstruct", as_tuple(image)), options)
+        return self._one(request_for("reconstruct", image), options)
 
     # Running ---------------------------------------------------------------------------------
 
@@ -180,12 +174,20 @@ class UniMedVL:
     def stream(self, name: str, images: Source | Seq[Source] = (), text: str = "", **options) -> Iterator[Event]:
         """Run one request and yield events: text as it is spoken, steps as they are drawn, the result.
 
-        options: those of `run` but `on_step` and `cancelled`, and those of `Request`. Close the iterator to stop.
+        name: of a method above. text: its words, such as the question. options: all else that the method takes
+        (such as her2 or target), those of `run` but `on_step` and `cancelled`, and those of `Request`.
+        What is given is checked before the iterator is returned; images are read when it begins. Close it to stop.
+
+        Raises:
+            ValueError: no such task, or words and values that the method would refuse.
+            TypeError: an option that the method does not take.
         """
-        run = {k: options.pop(k, None) for k in ("sampling", "steps", "guidance")}
-        options["wishes"] = tuple(dict(options.get("wishes", ())).items())
-        request = Request(name, as_tuple(images), text, **options)
-        job = Job(self, [request], run["sampling"], self.drawing_for(task(name), run["steps"], run["guidance"]))
+        sampling, steps, guidance = (options.pop(key, None) for key in ("sampling", "steps", "guidance"))
+        request = request_for(name, images, text, **options)
+        return self._events(request, sampling, self.drawing_for(task(name), steps, guidance))
+
+    def _events(self, request: Request, sampling: Sampling | None, drawing: Drawing) -> Iterator[Event]:
+        job = Job(self, [request], sampling, drawing)
         for part in job.parts:
             if part == "answer":
                 yield from answer_events(job)
@@ -198,17 +200,6 @@ class UniMedVL:
         return Chat(self, sampling or Sampling())
 
     # Parts -----------------------------------------------------------------------------------
-
-    def describe(self, caption: str, modality: str | None) -> str:
-        """The caption, opened with the modality's name where it doesn't name it itself."""
-        if modality is None:
-            return caption
-        if modality not in MODALITY_NAMES:
-            raise ValueError(f"modality is {modality!r}; it must be one of {', '.join(MODALITY_NAMES)}")
-        words = MODALITY_NAMES[modality]
-        # As whole words: the "ct" of "fracture" names no modality.
-        named = re.search(rf"\b{re.escape(words)}\b", caption, re.IGNORECASE)
-        return caption if named else f"{words[0].upper()}{words[1:]} with {caption}"
 
     def read(self, source: Source, options: ReadOptions = ReadOptions()) -> Image:
         """Read an image file or take an image as it is. Raises ImagingError."""
