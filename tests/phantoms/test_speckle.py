@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+
+from unimedvl.phantoms import speckle
+
+
+def test_the_intensity_of_one_look_is_exponential_and_of_many_looks_narrower():
+    even = np.full((300, 300), 4.0, np.float32)
+    one = speckle.intensity(np.random.default_rng(0), even, (1.0, 1.5))
+    four = speckle.intensity(np.random.default_rng(0), even, (1.0, 1.5), looks=4)
+    assert abs(one.mean() / 4 - 1) < 0.05 and abs(four.mean() / 4 - 1) < 0.05
+    assert abs(one.std() / one.mean() - 1) < 0.06  # a contrast of 1 is what tells Rayleigh amplitude
+    assert abs(four.std() / four.mean() - 0.5) < 0.05
+    assert abs(np.mean(one > 4 * np.log(2)) - 0.5) < 0.03
+
+
+def test_the_point_spread_correlates_neighbours():
+    even = np.ones((200, 200), np.float32)
+    field = speckle.intensity(np.random.default_rng(1), even, (0.5, 2.5))
+    down = np.corrcoef(field[:-2].ravel(), field[2:].ravel())[0, 1]
+    across = np.corrcoef(field[:, :-2].ravel(), field[:, 2:].ravel())[0, 1]
+    assert across > 0.6 and abs(down) < 0.15
+
+
+def test_a_steady_echo_adds_to_the_amplitude():
+    line = np.zeros((64, 64), np.float32)
+    line[32] = 10.0
+    lit = speckle.intensity(np.random.default_rng(2), np.zeros((64, 64), np.float32), (1.0, 1.0), line)
+    assert lit[32].min() > 10 and lit[20].max() == 0
+
+
+def test_resizing_keeps_the_mean_and_a_flat_image_flat():
+    image = np.random.default_rng(3).random((256, 256), dtype=np.float32)
+    for size in (64, 100, 200, 256, 512):
+        small = speckle.resized(image, size)
+        assert small.shape == (size, size) and abs(small.mean() - image.mean()) < 0.003
+        assert np.allclose(speckle.resized(np.ones((256, 256), np.float32), size), 1, atol=1e-5)
+    blocks = image.reshape(64, 4, 64, 4).mean((1, 3))
+    assert np.allclose(speckle.resized(image, 64), blocks, atol=1e-5)
