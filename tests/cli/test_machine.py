@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +76,24 @@ def test_doctor_fails_where_the_model_is_not_there(run):
     ended = run("doctor", "--model", "nowhere", tiny=False)
     assert ended.status == 1
     assert "model missing" in ended.out
+
+
+def test_doctor_looks_for_a_hub_id_in_the_cache_alone(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: pytest.fail("the hub was asked"))
+    ended = run("doctor", "--model", "some-owner/some-model", tiny=False)
+    assert ended.status == 1
+    assert "some-owner/some-model: no such folder, and not in the local cache of the hub" in ended.out
+
+
+def test_an_unreachable_hub_is_one_line_for_the_shell():
+    code = "import sys; from unimedvl.cli.main import main; sys.exit(main(['ask', 'hello there', '--model', 'a/b']))"
+    with socket.socket() as listener:  # a port that nobody listens on
+        listener.bind(("127.0.0.1", 0))
+        environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith("error: hub checkpoint a/b: no such folder, cannot be downloaded")
 
 
 def test_train_hands_recipe_and_overrides_to_training(run, monkeypatch, tmp_path):

@@ -18,11 +18,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE*")
 
 
-def resolve(source: str | Path | None, revision: str | None = None) -> Path:
+def resolve(source: str | Path | None, revision: str | None = None, download: bool = True) -> Path:
     """The folder of a checkpoint; a hub id is downloaded, only the files that are needed.
 
     source: None for the embedded model, a folder, or a hub id such as
         ``"General-Medical-AI/UniMedVL"``. revision: branch, tag or commit on the hub.
+    download: False looks for a hub id in the hub's cache alone, as ``HF_HUB_OFFLINE=1`` does.
     Raises:
         CheckpointError: no such folder, or the hub cannot give it.
     """
@@ -36,7 +37,7 @@ def resolve(source: str | Path | None, revision: str | None = None) -> Path:
     if folder.is_file():
         raise CheckpointError(f"{folder}: expected a checkpoint's folder, found a file; name {folder.parent}")
     if isinstance(source, str) and _HUB_ID.fullmatch(source):
-        return _download(source, revision)
+        return _download(source, revision) if download else _cached(source, revision)
     raise CheckpointError(f"{folder}: no such folder, and no hub id of the form owner/name either")
 
 
@@ -52,11 +53,15 @@ def choose(names: Iterable[str], variants: tuple[str, ...]) -> str | None:
 
 def _download(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub as hub  # slow to import, and seldom needed
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
-    where = f"hub checkpoint {hub_id}" + (f" at {revision}" if revision else "")
+    where = _where(hub_id, revision)
+    if constants.HF_HUB_OFFLINE:
+        return _from_cache(hub_id, revision, "HF_HUB_OFFLINE is set", "unset it")
     try:
-        names = hub.HfApi().list_repo_files(hub_id, revision=revision)
+        # One request, not tried again and again: it also tells whether the hub is there.
+        info = hub.HfApi().model_info(hub_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        names = [file.rfilename for file in info.siblings or ()]
         wanted = [*_TEXT_FILES, *_tensor_patterns(names)]
         return Path(hub.snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
     except errors.GatedRepoError as error:
@@ -70,7 +75,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
             f"{where}: no such folder, and unknown to the hub; check the name (if private: `hf auth login`)"
         ) from error
     except Exception as error:  # noqa: BLE001  no network, a proxy, a full disk: many types, one answer
-        return _from_cache(hub_id, revision, where, error)
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        return _from_cache(hub_id, revision, reason, "connect to the network", error)
 
 
 def _tensor_patterns(names: list[str]) -> list[str]:
@@ -84,14 +90,30 @@ def _tensor_patterns(names: list[str]) -> list[str]:
     return patterns
 
 
-def _from_cache(hub_id: str, revision: str | None, where: str, cause: Exception) -> Path:
+def _where(hub_id: str, revision: str | None) -> str:
+    return f"hub checkpoint {hub_id}" + (f" at {revision}" if revision else "")
+
+
+def _from_cache(
+    hub_id: str, revision: str | None, reason: str, remedy: str, cause: Exception | None = None
+) -> Path:
+    """The cached folder; where there is none, what kept it from being downloaded and what would help."""
+    try:
+        return _cached(hub_id, revision)
+    except CheckpointError:
+        raise CheckpointError(
+            f"{_where(hub_id, revision)}: no such folder, cannot be downloaded, and is not in the local cache ({reason}); "
+            f"{remedy}, or download it elsewhere and name its folder"
+        ) from cause
+
+
+def _cached(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub as hub
 
     try:
         return Path(hub.snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except (OSError, ValueError):
-        reason = str(cause).strip().split("\n")[0] or type(cause).__name__
+    except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{where}: cannot be downloaded and is not in the local cache ({reason}); "
-            "connect to the network, or download it elsewhere and name its folder"
-        ) from cause
+            f"{_where(hub_id, revision)}: no such folder, and not in the local cache of the hub, the only place "
+            "looked at; a command that loads the model downloads it"
+        ) from error

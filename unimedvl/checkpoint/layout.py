@@ -51,14 +51,17 @@ class Checkpoint:
         return sum(entry.nbytes for entry in self.tensors.values())
 
 
-def open_checkpoint(source: str | Path | None = None, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    source: str | Path | None = None, revision: str | None = None, download: bool = True
+) -> Checkpoint:
     """Find a checkpoint, read the headers of all its files and infer its geometry.
 
-    source: None for the embedded model, a folder, or a hub id. revision: on the hub.
+    source: None for the embedded model, a folder, or a hub id. revision: on the hub. download: False takes a
+        hub id from the hub's cache alone.
     Raises:
         CheckpointError: something is missing, unreadable, truncated or contradicts itself.
     """
-    folder = resolve(source, revision)
+    folder = resolve(source, revision, download)
     names = [path.name for path in folder.iterdir()]
     weights = choose(names, WEIGHTS)
     if weights is None:

@@ -48,11 +48,13 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     output: OutputOptions,
-    model: Annotated[str | None, Option(help="Folder of a checkpoint; the embedded nano where left out.")] = None,
+    model: Annotated[
+        str | None, Option(help="Folder or cached hub id of a checkpoint; the embedded nano where left out.")
+    ] = None,
 ) -> None:
     """Show what is installed, the device, the model and its hash, and what is missing for what.
 
-    Ends with status 1 where something is missing that every command needs.
+    Nothing is downloaded. Ends with status 1 where something is missing that every command needs.
     """
     terminal = Terminal(output)
     installed = {name: _version(name) for name in ("unimedvl", *NEEDED, *OPTIONAL)}
@@ -102,7 +104,7 @@ def _model(source: str | None) -> dict:
         from unimedvl.checkpoint import open_checkpoint
         from unimedvl.cli.models import describe
 
-        return describe(open_checkpoint(source), source or "nano")
+        return describe(open_checkpoint(source, download=False), source or "nano")
     except (ValueError, ImportError) as error:
         return {"error": str(error)}
 
