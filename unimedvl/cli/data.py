@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from unimedvl.cli import data_looks
 from unimedvl.cli.command import command
 from unimedvl.cli.options import OutputOptions
 from unimedvl.cli.terminal import Terminal
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The data engine: sources and records.", no_args_is_help=True)
     for function in (sources, schema, miniature, check):
         command(group)(function)
+    data_looks.register(group)
     app.add_typer(group, name="data")
 
 
