@@ -102,8 +102,8 @@ def _from_cache(
         return _cached(hub_id, revision)
     except CheckpointError:
         raise CheckpointError(
-            f"{_where(hub_id, revision)}: no such folder, cannot be downloaded, and is not in the local cache ({reason}); "
-            f"{remedy}, or download it elsewhere and name its folder"
+            f"{_where(hub_id, revision)}: no such folder, cannot be downloaded, and is not in the local "
+            f"cache ({reason}); {remedy}, or download it elsewhere and name its folder"
         ) from cause
 
 
