@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from unimedvl import UniMedVL
 from unimedvl.checkpoint import save_model
+from unimedvl.cli.command import ended
 from unimedvl.demo import __main__ as command
 from unimedvl.demo import files
 from unimedvl.demo import run as running
@@ -169,23 +170,35 @@ def test_studies_on_show_were_never_trained_on_and_have_one_finding():
 def test_the_command_writes_the_page_and_prints_the_table(monkeypatch, tmp_path, bench, chapters):
     monkeypatch.setattr(command, "_run", lambda bench: chapters)
     monkeypatch.setattr(command.UniMedVL, "load", lambda source: bench.model)
-    app = command.typer.Typer()
-    app.command()(command.main)
     out = tmp_path / "new" / "index.html"
-    plain = CliRunner().invoke(app, ["--out", str(out)])
+    plain = CliRunner().invoke(command.app, ["--out", str(out)])
     assert plain.exit_code == 0 and "reconstruct" in plain.stdout
     assert plain.stdout.replace("\n", "").endswith("index.html")
     assert [p.name for p in out.parent.iterdir()] == ["index.html"]
-    told = json.loads(CliRunner().invoke(app, ["--out", str(out), "--json"]).stdout)
+    told = json.loads(CliRunner().invoke(command.app, ["--out", str(out), "--json"]).stdout)
     assert told["page"] == str(out) and len(told["results"]) == len(rows(chapters))
 
 
-def test_a_model_that_is_not_there_is_one_line_and_status_2(tmp_path):
-    app = command.typer.Typer()
-    app.command()(command.main)
-    refused = CliRunner().invoke(app, ["--out", str(tmp_path / "x.html"), "--model", str(tmp_path / "none")])
-    assert refused.exit_code == 2
-    assert refused.stdout == "" and len(refused.stderr.strip().splitlines()) == 1
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "nowhere"], ["nowhere", "no such folder"]),
+        (["--steps", "0"], ["--steps", "2"]),
+        (["--out", "nowhere/new/x.html"], ["nowhere/new/x.html: there is no folder nowhere", "create it first"]),
+        (["--out", "."], ["is a folder", "index.html"]),
+        (["--out", "file/x.html"], ["file/x.html: cannot be written"]),
+        (["--stepz", "3"], ["--stepz"]),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2_and_leaves_nothing(monkeypatch, tmp_path, capsys, arguments, words):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    out = [] if "--out" in arguments else ["--out", "new/x.html"]
+    assert ended(command.app, [*arguments, *out]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith("error: ") and told.err.count("\n") == 1
+    assert all(word in told.err for word in words), told.err
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_measures_are_right_on_what_can_be_told_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
@@ -23,6 +24,30 @@ class Failure(typer.TyperException):
     def __init__(self, message: str, status: int = 2) -> None:
         super().__init__(one_line(message))
         self.exit_code = status
+
+
+def ended(app: typer.Typer, arguments: list[str] | None = None) -> int:
+    """Run a command of `app`; what goes wrong is one line on standard error and the exit status.
+
+    Returns 0, 1 (failed), 2 (bad input) or 130 (interrupted).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a character shows another
+            stream.reconfigure(errors="replace")
+    try:
+        return app(arguments, standalone_mode=False) or 0
+    except typer.TyperException as error:
+        sys.stderr.write(f"error: {_told(error)}\n")
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+
+
+def _told(error: typer.TyperException) -> str:
+    """The message, and for a wrong use where to read what is right."""
+    message = one_line(error.format_message())
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message} (see: {context.command_path} --help)"
 
 
 def one_line(text: str) -> str:

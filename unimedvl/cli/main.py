@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 from typer import Option
 
 from unimedvl.cli import chat, data, doctor, models, phantoms, pictures, text, training
-from unimedvl.cli.command import one_line
+from unimedvl.cli.command import ended
 
 app = typer.Typer(
     name="unimedvl",
@@ -46,20 +45,4 @@ for _group in (text, pictures, chat, training, phantoms, data, models, doctor):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 (failed), 2 (bad input) or 130 (interrupted)."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that lacks a character shows another
-            stream.reconfigure(errors="replace")
-    try:
-        return app(arguments, standalone_mode=False) or 0
-    except typer.TyperException as error:
-        sys.stderr.write(f"error: {_told(error)}\n")
-        return error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-
-
-def _told(error: typer.TyperException) -> str:
-    """The message, and for a wrong use where to read what is right."""
-    message = one_line(error.format_message())
-    context = getattr(error, "ctx", None)
-    return message if context is None else f"{message} (see: {context.command_path} --help)"
+    return ended(app, arguments)

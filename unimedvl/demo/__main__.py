@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from unimedvl import UniMedVL
-from unimedvl.checkpoint import CheckpointError
+from unimedvl.cli.command import command, ended
 from unimedvl.demo.entries import Bench
 from unimedvl.demo.page import About, render, rows
 from unimedvl.demo.run import Chapter, machine, plan, run
@@ -38,16 +41,11 @@ def main(
 ) -> None:
     """Run every task on simulated studies and on real files, and write one HTML page."""
     start = time.perf_counter()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _try_to_write(out)  # now, and not after all is done
+    with _place(out):  # now, and not after all is done
         bench = Bench(UniMedVL.load(model), steps)
-    except (CheckpointError, OSError) as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(2) from error
-    chapters = _run(bench)
-    seconds = time.perf_counter() - start
-    write(out, render(chapters, About(facts(bench), seconds)))
+        chapters = _run(bench)
+        seconds = time.perf_counter() - start
+        write(out, render(chapters, About(facts(bench), seconds)))
     if as_json:
         typer.echo(json.dumps(summary(out, chapters, bench, seconds), indent=1, ensure_ascii=False))
     else:
@@ -87,11 +85,31 @@ def facts(bench: Bench) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _try_to_write(path: Path) -> None:
-    """Raises OSError where no file can be made beside `path`."""
-    trial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    trial.touch()
-    trial.unlink()
+@contextmanager
+def _place(out: Path) -> Iterator[None]:
+    """Check that the page can be written, and make its folder where that is missing; gone again if nothing comes in.
+
+    Raises:
+        ValueError: `out` is a folder, or has no folder and none can be made, or can't be written.
+    """
+    folder = out.parent
+    if out.is_dir():
+        raise ValueError(f"{out}: is a folder; name a file in it, such as {out / 'index.html'}")
+    if not folder.exists() and not folder.parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {folder.parent}; create it first")
+    made = not folder.exists()
+    try:
+        folder.mkdir(exist_ok=True)
+        trial = out.with_name(f".{out.name}-{secrets.token_hex(4)}")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be written ({error.strerror}); name a file in a writable folder") from error
+    try:
+        yield
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def write(path: Path, text: str) -> None:
@@ -139,5 +157,8 @@ def summary(path: Path, chapters: list[Chapter], bench: Bench, seconds: float) -
     }
 
 
+app = typer.Typer(add_completion=False)
+command(app)(main)
+
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(ended(app))
