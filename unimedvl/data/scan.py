@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate
 from pathlib import Path
 
 from unimedvl.data.error import DataError
@@ -73,20 +74,33 @@ def scan(files: Iterable[Path]) -> Iterator[tuple[Place, Record]]:
             yield Place(Path(file), row), parse_record(line, where)
 
 
-def fetch(places: Sequence[Place]) -> Iterator[Sample]:
-    """The samples at some places, in the order given, with their images; one row group is read for each.
+def fetch(places: Iterable[Place]) -> Iterator[Sample]:
+    """The samples at some places, in the order given, with their images. Only their row groups are read.
 
+    Places that follow one another in a shard are read in one go; a shard is slow to open.
     Raises:
         DataError: as `read_shard`, or there is no such row.
     """
+    run: list[Place] = []
     for place in places:
-        yield _fetched(place)
+        if run and (place.file != run[-1].file or place.row <= run[-1].row):
+            yield from _fetched(run)
+            run = []
+        run.append(place)
+    yield from _fetched(run)
 
 
-def _fetched(place: Place) -> Sample:
-    first = 0
-    for group, length in enumerate(group_lengths(place.file)):
-        if place.row < first + length:
-            return next(islice(read_shard(place.file, [group]), place.row - first, None))
-        first += length
-    raise DataError(f"{place}: no such row; the shard has {first}")
+def _fetched(run: list[Place]) -> Iterator[Sample]:
+    """Those of rising rows of one shard."""
+    if not run:
+        return
+    lengths = group_lengths(run[0].file)
+    starts = list(accumulate(lengths, initial=0))
+    if run[-1].row >= starts[-1]:
+        raise DataError(f"{run[-1]}: no such row; the shard has {starts[-1]}")
+    groups = list(dict.fromkeys(bisect_right(starts, place.row) - 1 for place in run))
+    rows = (row for group in groups for row in range(starts[group], starts[group + 1]))
+    wanted = {place.row for place in run}
+    for row, sample in zip(rows, read_shard(run[0].file, groups), strict=True):
+        if row in wanted:
+            yield sample

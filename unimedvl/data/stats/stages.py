@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from unimedvl.data.error import DataError
@@ -123,19 +124,20 @@ def _dropped(page: Path) -> Iterator[Dropped]:
 
 
 def sized_records(shard: Path) -> Iterator[Record]:
-    """A shard's records, each picture with its size; images are only read where a size isn't stated.
+    """A shard's records, each picture with its size; images are only read from where a size isn't stated.
 
     A picture that can't be opened stays without a size.
     Raises:
         DataError: as `read_shard`.
     """
-    records = (record for _, record in scan([shard]))
-    for group, length in enumerate(group_lengths(shard)):
-        part = [record for _, record in zip(range(length), records, strict=False)]
-        if all(_sized(p) for record in part for p in record.pictures):
-            yield from part
-        else:
-            yield from map(_measured, read_shard(shard, [group]))
+    records, lengths = (record for _, record in scan([shard])), group_lengths(shard)
+    for group, length in enumerate(lengths):
+        part = list(islice(records, length))
+        if not all(_sized(p) for record in part for p in record.pictures):
+            # One whose sizes aren't stated is seldom alone, and a shard is slow to open.
+            yield from map(_measured, read_shard(shard, range(group, len(lengths))))
+            return
+        yield from part
 
 
 def _sized(picture: Picture) -> bool:
