@@ -49,6 +49,11 @@ def write_shard(file: Path, samples: Iterable[Sample]) -> int:
     Raises:
         DataError: the file can't be written, or an image can't be loaded.
     """
+    return write_embedded(file, map(embed, samples))
+
+
+def write_embedded(file: Path, embedded: Iterable[tuple[Record, list[bytes]]]) -> int:
+    """The same of what `embed` gave: records whose pictures bear their hashes, and the images' bytes."""
     import pyarrow
     import pyarrow.parquet
 
@@ -57,17 +62,17 @@ def write_shard(file: Path, samples: Iterable[Sample]) -> int:
         written_whole(Path(file)) as part,
         pyarrow.parquet.ParquetWriter(part, _schema(), compression="zstd") as writer,
     ):
-        for group in _groups(samples):
-            rows = [_row(*embed(sample)) for sample in group]
+        for group in _groups(embedded):
+            rows = [_row(record, images) for record, images in group]
             writer.write_table(pyarrow.Table.from_pylist(rows, schema=_schema()))
             count += len(rows)
     return count
 
 
-def _groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    group: list[Sample] = []
-    for sample in samples:
-        group.append(sample)
+def _groups(embedded: Iterable[tuple[Record, list[bytes]]]) -> Iterator[list[tuple[Record, list[bytes]]]]:
+    group: list[tuple[Record, list[bytes]]] = []
+    for one in embedded:
+        group.append(one)
         if len(group) == _GROUP:
             yield group
             group = []

@@ -15,24 +15,26 @@ from unimedvl.data.build.lanes import run_lanes
 from unimedvl.data.error import DataError
 
 
-def write_squares(folder, lane, lanes, told):
+def write_squares(folder, lane, lanes):
     for n in range(lane, 20, lanes):
         (Path(folder) / f"{n}").write_text(str(n * n))
-        told(1)
+        yield 1
 
 
-def fail_in_one(_, lane, lanes, told):
+def fail_in_one(_, lane, lanes):
+    yield 1
     if lane == 1:
         raise DataError("x.csv: row 7: no key")
-    told(1)
 
 
-def break_in_one(_, lane, lanes, told):
+def break_in_one(_, lane, lanes):
+    yield 1
     if lane == 1:
         raise RuntimeError("a defect")
 
 
-def die_in_one(_, lane, lanes, told):
+def die_in_one(_, lane, lanes):
+    yield 1
     if lane == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -52,10 +54,10 @@ def test_a_lane_that_ends_badly_ends_the_build(work, error):
         list(run_lanes(work, None, 2))
 
 
-def write_for_ever(folder, lane, lanes, told):
+def write_for_ever(folder, lane, lanes):
     while True:
         (Path(folder) / f"{lane}").write_text(str(time.monotonic()))
-        told(1)
+        yield 1
         time.sleep(0.01)
 
 
@@ -81,7 +83,7 @@ def _run_for_ever(folder: str) -> None:
 
 def test_a_chunk_without_its_page_is_not_done(tmp_path):
     first, second = Chunk(tmp_path, 0), Chunk(tmp_path, 1)
-    first.write([], {"read": 0})
+    first.write_page({"read": 0})
     second.shard.write_bytes(b"half")
     (tmp_path / "000002.json.part").write_text("{")
     assert first.done and not second.done and chunks_of(tmp_path) == [first]

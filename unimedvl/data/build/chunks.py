@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from unimedvl.data.error import DataError
-from unimedvl.data.shards import write_shard
-from unimedvl.data.source import Sample
 from unimedvl.data.whole import written_whole
 
 T = TypeVar("T")
@@ -23,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk of a source in a stage. folder: the stage's, of this source."""
+    """One chunk of a source in a stage. folder: the stage's, of this source. A stage may have pages alone."""
 
     folder: Path
     number: int
@@ -40,24 +38,28 @@ class Chunk:
     def done(self) -> bool:
         return self.page.is_file()
 
-    def write(self, samples: Iterable[Sample], page: dict) -> None:
-        """Write the shard, then the page. Raises DataError where the folder can't be written."""
+    def write_page(self, page: dict) -> None:
+        """Write the page, and its folder. Raises DataError where it can't be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_shard(self.shard, samples)
         write_json(self.page, page)
 
     def read_page(self) -> dict:
         """The page. Raises DataError where it is no JSON: it was changed from outside."""
-        try:
-            return json.loads(self.page.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise DataError(f"{self.page}: can't be read: {error}; remove it and build again") from error
+        return read_json(self.page)
 
 
 def write_json(file: Path, content: object) -> None:
     """Write a file whole or not at all. Raises DataError where it can't be written."""
     with written_whole(file) as part, part.open("w", encoding="utf-8") as out:
         json.dump(content, out, ensure_ascii=False, indent=1, sort_keys=True)
+
+
+def read_json(file: Path) -> dict:
+    """What `write_json` wrote. Raises DataError where it is no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: can't be read: {error}; remove it and build again") from error
 
 
 def chunks_of(folder: Path) -> list[Chunk]:

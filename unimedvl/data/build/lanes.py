@@ -1,4 +1,4 @@
-"""A stage's work shared out over processes: each lane walks the same input and takes every n-th chunk.
+"""A stage's work shared out over processes: each lane walks the same input and takes every n-th piece of it.
 
 What a lane writes does not depend on how many there are, so a build gives the same files on any number of
 processes, and one that was stopped may go on with another number.
@@ -17,8 +17,10 @@ from typing import Any
 
 from unimedvl.data.error import DataError
 
-# A lane's work: (settings, lane, lanes, told); it calls `told` with the number of items that it has done.
-Work = Callable[[Any, int, int, Callable[[int], None]], None]
+# A lane's work: (settings, lane, lanes); it yields how many items it has done, as it does them.
+Work = Callable[[Any, int, int], Iterator[int]]
+# What runs all lanes of a work: (work, settings, lanes); it yields what they yield, as they do.
+Engine = Callable[[Work, Any, int], Iterator[int]]
 _WAIT = 0.5  # seconds between looks at whether the lanes still live
 
 
@@ -26,13 +28,12 @@ def run_lanes(work: Work, settings: Any, lanes: int) -> Iterator[int]:
     """Run every lane to its end; yields the number of items done, as they are done.
 
     One lane runs in this process. `work` and `settings` must be picklable where there are more.
+
     Raises:
         DataError: a lane failed or was killed; the others are stopped.
     """
     if lanes == 1:
-        done: list[int] = []
-        work(settings, 0, 1, done.append)
-        yield from done
+        yield from work(settings, 0, 1)
         return
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
@@ -69,7 +70,8 @@ def _until_done(processes: list, told) -> Iterator[int]:
 def _lane(work: Work, settings: Any, lane: int, lanes: int, told) -> None:
     threading.Thread(target=_die_with_the_build, daemon=True).start()
     try:
-        work(settings, lane, lanes, told.put)
+        for done in work(settings, lane, lanes):
+            told.put(done)
         told.put(None)
     except DataError as error:
         told.put(str(error))

@@ -1,135 +1,165 @@
 """The first stage: every item of every source is read, its images opened, and the coarse rules applied.
 
 Each item ends in one of three ways, and a chunk's page counts them: kept (in the chunk's shard, with what was
-decided), dropped by a rule (named with its reason), or quarantined (it can't be used, with the reason).
+decided), dropped by a rule (named with its reason), or quarantined (it can't be used, with the reason). The page
+has the prints of what is kept as well, for an image is decoded here and nowhere after.
 """
 
 from __future__ import annotations
 
 import io
+import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from PIL import Image
 
 from unimedvl.data.build.chunks import Chunk, chunks_of, cut
-from unimedvl.data.build.recipe import BuildRecipe
+from unimedvl.data.build.lock import lane_of
+from unimedvl.data.build.places import input_folder
+from unimedvl.data.build.recipe import BuildRecipe, Evaluation, Input
+from unimedvl.data.duplicates.hashes import ImageHash, fixed_form, perceptual_hash, pixel_hash
+from unimedvl.data.duplicates.prints import print_of
 from unimedvl.data.error import DataError
 from unimedvl.data.quality import coarse
 from unimedvl.data.record import Record
-from unimedvl.data.shards import embed
+from unimedvl.data.shards import embed, write_embedded
 from unimedvl.data.source import Fault, Item, Sample
 from unimedvl.data.sources import source
 
 
-def folder_of(recipe: BuildRecipe, name: str) -> Path:
-    """Where the stage keeps what it read of a source."""
-    return recipe.folder / "read" / name
+def folder_of(recipe: BuildRecipe, entry: Input) -> Path:
+    """Where the stage keeps what it read of a source, or of an evaluation set."""
+    return recipe.folder / ("evaluation" if isinstance(entry, Evaluation) else "read") / entry.name
 
 
-def read_lane(recipe: BuildRecipe, lane: int, lanes: int, told: Callable[[int], None]) -> None:
-    """Read every `lanes`-th chunk of each source, but those that are done. told: is given items, as they are done.
+def read_lane(recipe: BuildRecipe, lane: int, lanes: int) -> Iterator[int]:
+    """Read every `lanes`-th chunk of each source, but those that are done. Yields items, as they are done.
 
     Raises:
         DataError: a source's folder is not what it should be, or a chunk can't be written.
     """
-    for entry in recipe.inputs:
-        items = islice(source(entry.name).read(entry.folder), entry.limit)
-        for number, part in enumerate(cut(items, recipe.chunk)):
-            if number % lanes != lane:
-                continue
-            chunk = Chunk(folder_of(recipe, entry.name), number)
-            if not chunk.done:
-                outcome = _judge(part, recipe)
-                chunk.write(outcome.kept, outcome.page())
-            told(len(part))
+    with lane_of(recipe.folder):
+        for entry in (*recipe.inputs, *recipe.evaluation):
+            for number, part in enumerate(cut(_items(recipe, entry), recipe.chunk)):
+                if number % lanes != lane:
+                    continue
+                chunk = Chunk(folder_of(recipe, entry), number)
+                if not chunk.done:
+                    _read_chunk(chunk, part, recipe, isinstance(entry, Evaluation))
+                yield len(part)
+
+
+def _items(recipe: BuildRecipe, entry: Input) -> Iterator[Item]:
+    items = islice(source(entry.name).read(input_folder(recipe, entry)), entry.limit)
+    wanted = entry.splits if isinstance(entry, Evaluation) else None
+    return (i for i in items if not wanted or isinstance(i, Fault) or i.record.split in wanted)
 
 
 @dataclass
 class _Outcome:
-    """What became of a chunk's items."""
+    """What became of a chunk's items; prints: of the kept ones."""
 
-    kept: list[Sample] = field(default_factory=list)
+    prints: list[dict] = field(default_factory=list)
     dropped: list[dict] = field(default_factory=list)
     quarantined: list[dict] = field(default_factory=list)
 
     def page(self) -> dict:
-        read = len(self.kept) + len(self.dropped) + len(self.quarantined)
-        counts = {"read": read, "kept": len(self.kept)}
-        return counts | {"dropped": self.dropped, "quarantined": self.quarantined}
+        kept = len(self.prints)
+        counts = {"read": kept + len(self.dropped) + len(self.quarantined), "kept": kept}
+        return counts | {"prints": self.prints, "dropped": self.dropped, "quarantined": self.quarantined}
 
 
-def _judge(items: list[Item], recipe: BuildRecipe) -> _Outcome:
+def _read_chunk(chunk: Chunk, items: list[Item], recipe: BuildRecipe, evaluation: bool) -> None:
+    """Write a chunk's shard, a record at a time, then its page."""
     out = _Outcome()
+    chunk.folder.mkdir(parents=True, exist_ok=True)
+    write_embedded(chunk.shard, _kept(items, recipe, evaluation, out))
+    chunk.write_page(out.page())
+
+
+def _kept(
+    items: Iterable[Item], recipe: BuildRecipe, evaluation: bool, out: _Outcome
+) -> Iterator[tuple[Record, list[bytes]]]:
+    """The records that pass, with their images; what becomes of every item goes into `out`. No rule is applied to
+    an evaluation set, which is compared with as it is.
+    """
     for item in items:
         if isinstance(item, Fault):
             out.quarantined.append({"where": item.where, "reason": item.reason})
             continue
         where = f"{item.record.dataset} {item.record.id}"
         try:
-            record, images = _opened(item, recipe.largest_image)
-            decisions = coarse.decide(record, images, recipe.coarse)
+            record, images, hashes = _opened(item, recipe.largest_image)
         except DataError as error:
             out.quarantined.append({"where": where, "reason": str(error)})
             continue
-        for decision in decisions:
+        sizes = [(p.width, p.height) for p in record.pictures]
+        for decision in () if evaluation else coarse.decide_sizes(record, sizes, recipe.coarse):
             record = record.decided(decision)
         if record.kept:
-            out.kept.append(Sample(record, tuple(partial(bytes, image) for image in images)))
+            out.prints.append(print_of(record, hashes).model_dump(mode="json"))
+            yield record, images
         else:
             failed = next(d for d in record.decisions if not d.kept)
             out.dropped.append({"where": where, "rule": failed.rule, "reason": failed.reason})
-    return out
 
 
-def _opened(sample: Sample, largest: int) -> tuple[Record, list[bytes]]:
-    """The record with hash and size of each image, and the images, each decoded once to see that it is whole.
+def _opened(sample: Sample, largest: int) -> tuple[Record, list[bytes], list[ImageHash]]:
+    """The record with hash and size of each image, the images, and their hashes; each is decoded once.
 
     Raises:
         DataError: an image can't be loaded, is larger than `largest` bytes, or can't be decoded.
     """
     record, images = embed(sample)
-    sizes = []
+    known, hashes = [], []
     for picture, data in zip(record.pictures, images, strict=True):
         if len(data) > largest:
             raise DataError(f"{picture.path}: {len(data):,} bytes; at most {largest:,} are taken")
-        sizes.append(_decoded_size(data, picture.path))
-    known = [p.model_copy(update={"width": w, "height": h}) for p, (w, h) in zip(record.pictures, sizes, strict=True)]
+        (width, height), image = _decoded(data, picture.path)
+        known.append(picture.model_copy(update={"width": width, "height": height}))
+        pixels, perceptual = pixel_hash(image), perceptual_hash(image)
+        hashes.append(ImageHash(data=picture.sha256, pixels=pixels, perceptual=perceptual))
     inputs = len(record.input_img)
     update = {"input_img": tuple(known[:inputs]), "output_img": tuple(known[inputs:])}
-    return record.model_copy(update=update), images
+    return record.model_copy(update=update), images, hashes
 
 
-def _decoded_size(data: bytes, name: str) -> tuple[int, int]:
-    size = coarse.image_size(data, name)
+def _decoded(data: bytes, name: str) -> tuple[tuple[int, int], Image.Image]:
+    """Width and height as the file has them, and the image in the form that is hashed."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
-    # A damaged file raises nearly anything, by format.
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
-        raise DataError(f"{name}: damaged: {error}") from error
-    return size
+        opened = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name}: too large to be opened: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{name}: no image that can be read ({len(data)} bytes)") from error
+    except _DAMAGE as error:
+        raise DataError(f"{name}: no image that can be read: {error}") from error
+    with opened:
+        try:
+            return opened.size, fixed_form(opened)
+        except _DAMAGE as error:
+            raise DataError(f"{name}: damaged: {error}") from error
 
 
-def counts(recipe: BuildRecipe) -> dict[str, dict[str, int]]:
-    """By source: items read, kept, dropped by each rule (`dropped: <rule>`) and quarantined."""
-    return {entry.name: dict(sorted(_counted(recipe, entry.name).items())) for entry in recipe.inputs}
+# A damaged file raises nearly anything, by format.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error)
 
 
-def _counted(recipe: BuildRecipe, name: str) -> Counter:
+def counts(recipe: BuildRecipe, entry: Input) -> dict[str, int]:
+    """Items read of a source, kept, dropped by each rule (`dropped: <rule>`) and quarantined."""
     found: Counter = Counter(read=0, kept=0, quarantined=0)
-    for page in pages(recipe, name):
+    for page in pages(recipe, entry):
         found["read"] += page["read"]
         found["kept"] += page["kept"]
         found["quarantined"] += len(page["quarantined"])
         found.update(f"dropped: {item['rule']}" for item in page["dropped"])
-    return found
+    return dict(sorted(found.items()))
 
 
-def pages(recipe: BuildRecipe, name: str) -> Iterator[dict]:
-    for chunk in chunks_of(folder_of(recipe, name)):
+def pages(recipe: BuildRecipe, entry: Input) -> Iterator[dict]:
+    for chunk in chunks_of(folder_of(recipe, entry)):
         yield chunk.read_page()

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from unimedvl.data.duplicates.contamination import ContaminationSettings
+from unimedvl.data.duplicates.images import ImageSettings
+from unimedvl.data.duplicates.splits import SplitSettings
+from unimedvl.data.duplicates.texts import TextSettings
+from unimedvl.data.miniatures import miniatures
+from unimedvl.data.quality.alignment import AlignmentSettings
 from unimedvl.data.quality.coarse import CoarseSettings
+from unimedvl.data.record import Split
 from unimedvl.data.sources import source
+from unimedvl.recipes import read_recipe
+
+# The source whose images this package simulates.
+SIMULATED = "phantoms"
 
 
 class _Strict(BaseModel):
@@ -16,10 +29,13 @@ class _Strict(BaseModel):
 
 
 class Input(_Strict):
-    """One source. folder: its published form. limit: items of it that are read, all where None."""
+    """One source. folder: its published form. miniature: take the source's miniature instead, which the build
+    writes into its own folder. limit: items of it that are read, all where None.
+    """
 
     name: str
-    folder: Path
+    folder: Path | None = None
+    miniature: bool = False
     limit: int | None = Field(default=None, gt=0)
 
     @field_validator("name")
@@ -28,21 +44,69 @@ class Input(_Strict):
         source(name)
         return name
 
+    @model_validator(mode="after")
+    def _one_place(self) -> Input:
+        if self.folder is not None and self.miniature:
+            raise ValueError(f"{self.name}: give a folder or miniature: true, not both")
+        if self.folder is None and not self.miniature:
+            raise ValueError(f"{self.name}: give the folder of the data set, or miniature: true")
+        if self.miniature and self.name not in miniatures():
+            raise ValueError(f"{self.name}: there is no miniature of it; there are {', '.join(miniatures())}")
+        return self
+
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its images are: a miniature's all are."""
+        return self.miniature or self.name == SIMULATED
+
+
+class Evaluation(Input):
+    """An evaluation set that training must not share anything with. It is compared with, and not built.
+
+    splits: which of its records are evaluation; all where None.
+    """
+
+    splits: tuple[Split, ...] | None = Field(default=None, min_length=1)
+
+
+class DuplicateSettings(_Strict):
+    """cohorts: by data set, whose patients' names it bears, where that is not its own."""
+
+    images: ImageSettings = ImageSettings()
+    texts: TextSettings = TextSettings()
+    cohorts: dict[str, str] = {}
+
+
+class AlignmentStage(AlignmentSettings):
+    """The settings of the cut, and who measures. instruments: `embedded` are the stand-ins, which run anywhere and
+    know simulated images alone; `none` leaves the stage out.
+    """
+
+    captions: int = Field(default=1, gt=0)
+    instruments: Literal["embedded", "none"] = "embedded"
+
 
 class BuildRecipe(_Strict):
-    """folder: where everything goes. chunk: items that are done together. processes: that read side by side.
-
-    largest_image: bytes of an encoded image; larger ones are quarantined before they are decoded.
+    """folder: where everything goes. evaluation: sets that training must not share anything with.
+    chunk: items that are done together. shard: records of a finished shard, at most. processes: that work side by
+    side. largest_image: bytes of an encoded image; larger ones are quarantined before they are decoded.
     """
 
     folder: Path
     inputs: tuple[Input, ...] = Field(min_length=1)
+    evaluation: tuple[Evaluation, ...] = ()
     coarse: CoarseSettings = CoarseSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
+    contamination: ContaminationSettings = ContaminationSettings()
+    alignment: AlignmentStage = AlignmentStage()
+    splits: SplitSettings = SplitSettings()
     chunk: int = Field(default=256, gt=0)
+    shard: int = Field(default=2048, gt=0)
     processes: int = Field(default=os.cpu_count() or 1, gt=0)
     largest_image: int = Field(default=64 * 2**20, gt=0)
 
-    @field_validator("inputs")
+    @field_validator("inputs", "evaluation")
     @classmethod
     def _once(cls, inputs: tuple[Input, ...]) -> tuple[Input, ...]:
         names = [i.name for i in inputs]
@@ -50,3 +114,12 @@ class BuildRecipe(_Strict):
         if twice:
             raise ValueError(f"{twice} is there twice; each source is read once")
         return inputs
+
+
+def load_recipe(file: Path, overrides: Sequence[str] = ()) -> BuildRecipe:
+    """Read a YAML recipe; overrides are ``a.b=value`` with the value in YAML.
+
+    Raises:
+        RecipeError: no such file, not YAML, or a wrong key or value, named with its path.
+    """
+    return read_recipe(file, BuildRecipe, overrides, example="processes=2")

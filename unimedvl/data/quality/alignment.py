@@ -114,9 +114,7 @@ def measure(
     text = record.text.strip()
     if not text:
         raise DataError("message: no text to compare with the image")
-    inputs = len(record.input_img)
-    seen = images[:inputs] if record.main_task_type == "understanding" else images[inputs:]
-    seen = seen or images
+    seen = described_images(record, images)
     captions = [
         c for image in seen for c in _captions(instruments.captioner, image, record, settings.captions)
     ]
@@ -127,6 +125,12 @@ def measure(
         Decision(rule=SIMILARITY, kept=True, by=says, score=similarity),
         Decision(rule=MATCH, kept=True, by=f"{BY}: {instruments.matcher.name}", score=match),
     )
+
+
+def described_images(record: Record, images: Sequence[bytes]) -> Sequence[bytes]:
+    """Those of a record's images that its text is compared with. images: in the order of `record.pictures`."""
+    inputs = len(record.input_img)
+    return (images[:inputs] if record.main_task_type == "understanding" else images[inputs:]) or images
 
 
 def _captions(captioner: Captioner, image: bytes, record: Record, n: int) -> list[str]:

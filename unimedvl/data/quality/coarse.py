@@ -56,7 +56,17 @@ def decide(
     Raises:
         DataError: an image is none, or there are more or fewer than pictures.
     """
-    sides = _sides(record, images, settings)
+    if len(images) != len(record.pictures):
+        raise DataError(f"{len(images)} images for {len(record.pictures)} pictures of the record")
+    named = zip(images, record.pictures, strict=True)
+    return decide_sizes(record, [image_size(data, picture.path) for data, picture in named], settings)
+
+
+def decide_sizes(
+    record: Record, sizes: Sequence[tuple[int, int]], settings: CoarseSettings = PUBLISHED
+) -> tuple[Decision, ...]:
+    """The same where the images have been opened. sizes: width and height in the order of `record.pictures`."""
+    sides = _sides(record, sizes, settings)
     text = _text_length(len(record.text), settings)
     return (_image_side(sides, settings), text) if sides else (text,)
 
@@ -88,12 +98,11 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
         raise DataError(f"{name}: no image that can be read: {error}") from error
 
 
-def _sides(record: Record, images: Sequence[bytes], settings: CoarseSettings) -> list[tuple[int, str]]:
-    """The shorter side of each measured image, and its path. Every image is opened, measured or not."""
-    if len(images) != len(record.pictures):
-        raise DataError(f"{len(images)} images for {len(record.pictures)} pictures of the record")
-    paths = [picture.path for picture in record.pictures]
-    sides = [(min(image_size(d, path)), path) for d, path in zip(images, paths, strict=True)]
+def _sides(
+    record: Record, sizes: Sequence[tuple[int, int]], settings: CoarseSettings
+) -> list[tuple[int, str]]:
+    """The shorter side of each measured image, and its path."""
+    sides = [(min(size), picture.path) for size, picture in zip(sizes, record.pictures, strict=True)]
     exempt = len(record.input_img) if record.sub_task_type in settings.small_inputs else 0
     return sides[exempt:]
 

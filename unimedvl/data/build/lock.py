@@ -1,0 +1,58 @@
+"""One build in a folder at a time. The locks are the system's, so that a build that was killed leaves none."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unimedvl.data.error import DataError
+
+_BUILD, _LANES = "build.lock", "lanes.lock"
+_PATIENCE = 30.0  # seconds for the lanes of a build that was killed to end
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder for this build, which its lanes hold too: none of an earlier one is left.
+
+    Raises:
+        DataError: another build runs in it, or it can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _BUILD).open("w") as held:
+            if not _taken(held):
+                raise DataError(f"{folder}: another build runs in this folder; wait for it or take another folder")
+            _wait_for_lanes(folder)
+            yield
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror or error}") from error
+
+
+def _wait_for_lanes(folder: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    with (folder / _LANES).open("w") as held:
+        while not _taken(held):
+            if time.monotonic() > deadline:
+                raise DataError(f"{folder}: processes of an earlier build still run in this folder; end them first")
+            time.sleep(0.05)
+
+
+def _taken(held) -> bool:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def lane_of(folder: Path) -> Iterator[None]:
+    """Hold the folder for a lane; any number of lanes may."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LANES).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        yield

@@ -1,0 +1,131 @@
+"""The records that the first stage kept, numbered through: inputs first, then evaluation sets, in their order.
+
+A record's number is its place in the prints. A row group of a shard is what is read at once, so that any record is
+found again without holding the others.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate
+from pathlib import Path
+
+from unimedvl.data.build.chunks import Chunk, chunks_of
+from unimedvl.data.build.read import folder_of
+from unimedvl.data.build.recipe import BuildRecipe, Evaluation, Input
+from unimedvl.data.duplicates.prints import EVALUATION, Prints, RecordPrint
+from unimedvl.data.error import DataError
+from unimedvl.data.shards import group_lengths, read_shard
+from unimedvl.data.source import Sample
+
+_GROUPS = 128  # row groups in memory, for images; and 8 times as many for texts
+_FOOTERS = 1024
+
+
+@dataclass(frozen=True)
+class Part:
+    """One chunk of an input. first: the number of its first record. count: records that were kept."""
+
+    entry: Input
+    chunk: Chunk
+    first: int
+    count: int
+
+
+class Rows:
+    """Where each record lies. inputs: how many records are of the inputs; the others are of evaluation sets."""
+
+    def __init__(self, recipe: BuildRecipe) -> None:
+        self._recipe = recipe
+        self.parts: list[Part] = []
+        first = 0
+        for entry in (*recipe.inputs, *recipe.evaluation):
+            for chunk in chunks_of(folder_of(recipe, entry)):
+                count = sum(group_lengths(chunk.shard))
+                self.parts.append(Part(entry, chunk, first, count))
+                first += count
+        self.count = first
+        self.inputs = sum(p.count for p in self.parts if not isinstance(p.entry, Evaluation))
+        self._row_group = lru_cache(maxsize=_GROUPS)(_samples)
+        self._texts = lru_cache(maxsize=8 * _GROUPS)(_texts)
+        self._lengths = lru_cache(maxsize=_FOOTERS)(lambda file: tuple(group_lengths(file)))
+
+    @property
+    def input_parts(self) -> list[Part]:
+        return [p for p in self.parts if not isinstance(p.entry, Evaluation)]
+
+    def prints(self) -> Iterator[tuple[Input, RecordPrint]]:
+        """Every record's print, by number. What an evaluation set calls training is of the set all the same."""
+        for part in self.parts:
+            page = part.chunk.read_page()
+            if len(page["prints"]) != part.count:
+                raise DataError(f"{part.chunk.page}: {len(page['prints'])} prints for {part.count} records")
+            for values in page["prints"]:
+                one = RecordPrint.model_validate(values)
+                if isinstance(part.entry, Evaluation) and one.split not in EVALUATION:
+                    one = one.model_copy(update={"split": "test"})
+                yield part.entry, one
+
+    def sample(self, number: int) -> Sample:
+        """The sample of a record, by its number."""
+        file, group, row = self._place(number)
+        return self._row_group(file, group)[row]
+
+    def text(self, number: int) -> str:
+        """The text of a record; its images are not read."""
+        file, group, row = self._place(number)
+        return self._texts(file, group)[row]
+
+    def loaders(self, prints: Prints):
+        """What `group_images` and `group_texts` ask for images and texts with."""
+
+        def image(number: int) -> bytes:
+            record, place = prints.place(number)
+            return self.sample(record).images[place]()
+
+        return image, self.text
+
+    @cached_property
+    def _firsts(self) -> list[int]:
+        return [p.first for p in self.parts if p.count]
+
+    @cached_property
+    def _filled(self) -> list[Part]:
+        return [p for p in self.parts if p.count]
+
+    def _place(self, number: int) -> tuple[Path, int, int]:
+        """Shard, row group and row in it."""
+        part = self._filled[bisect_right(self._firsts, number) - 1]
+        ends = list(accumulate(self._lengths(part.chunk.shard)))
+        row = number - part.first
+        group = bisect_right(ends, row)
+        return part.chunk.shard, group, row - (ends[group - 1] if group else 0)
+
+
+def _samples(file: Path, group: int) -> list[Sample]:
+    return list(read_shard(file, [group]))
+
+
+def _texts(file: Path, group: int) -> list[str]:
+    import pyarrow.parquet
+
+    from unimedvl.data.record import parse_record
+
+    with pyarrow.parquet.ParquetFile(file) as opened:
+        column = opened.read_row_group(group, columns=["record"])["record"]
+    return [parse_record(line, f"{file}: group {group}").text for line in column.to_pylist()]
+
+
+def samples_of(part: Part, rows: Sequence[int]) -> Iterator[Sample]:
+    """Some samples of a chunk, by their rows in rising order; row groups without any are not read."""
+    lengths = group_lengths(part.chunk.shard)
+    ends = list(accumulate(lengths))
+    wanted = sorted({bisect_right(ends, row) for row in rows})
+    numbers = (n for g in wanted for n in range(ends[g] - lengths[g], ends[g]))
+    chosen = set(rows)
+    for number, sample in zip(numbers, read_shard(part.chunk.shard, wanted), strict=True):
+        if number in chosen:
+            yield sample

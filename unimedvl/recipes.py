@@ -1,0 +1,74 @@
+"""Recipes in YAML, with ``key=value`` over them, into the pydantic model that says what they may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class RecipeError(ValueError):
+    """A recipe that can't be read; the message names the field and what it accepts."""
+
+
+def read_recipe(file: Path, model: type[Model], overrides: Sequence[str] = (), example: str = "seed=1") -> Model:
+    """Read a YAML recipe; overrides are ``a.b=value`` with the value in YAML.
+
+    example: an override, for the message on one that is none.
+
+    Raises:
+        RecipeError: no such file, not YAML, or a wrong key or value, named with its path.
+    """
+    try:
+        values = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        raise RecipeError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{file}: not YAML: no UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{file}: a recipe is a mapping of fields to values, as those in recipes/ are")
+    for override in overrides:
+        _override(values, override, example)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            fields = _fields(model, first["loc"])
+            raise RecipeError(f"{file}: {where}: no such field; there are {fields}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{file}: {where + ': ' if where else ''}{message}") from error
+
+
+def _fields(model: type[BaseModel], place: tuple[str | int, ...]) -> str:
+    """The fields that there are where an unknown one was given; numbers in the place count the entries of a list."""
+    for name in place[:-1]:
+        if isinstance(name, str):
+            kind = model.model_fields[name].annotation
+            model = next((k for k in (kind, *getattr(kind, "__args__", ())) if isinstance(k, type)
+                          and issubclass(k, BaseModel)), model)  # fmt: skip
+    return ", ".join(model.model_fields)
+
+
+def _override(values: dict, override: str, example: str) -> None:
+    """Put one ``a.b=value`` in its place; numbers in the path count the entries of a list."""
+    key, found, value = override.partition("=")
+    if not found:
+        raise RecipeError(f"{override!r} is no override; write key=value, as in {example}")
+    place, (*path, last) = values, key.split(".")
+    try:
+        for name in path:
+            place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{key}: the value is not YAML: {value!r}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise RecipeError(f"{key}: the recipe has no such field") from error
