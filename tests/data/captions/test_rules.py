@@ -81,7 +81,7 @@ SIDED = st.sampled_from(
 )
 FORMS = st.sampled_from(
     ["There is a {side} {what}.", "A {what} lies on the {side}.", "The {what} in the {side} lung is seen.",
-     "Chest X-ray with a {what}, {side}-sided.", "{side} {what}"]
+     "Chest X-ray with a {what}, {side}-sided.", "{side} {what}", "On the {side} lies a {what}."]
 )  # fmt: skip
 
 
@@ -147,6 +147,7 @@ def test_other_words_with_the_same_facts_pass(text, original, kept):
         ("The nodule is present.", "The nodule is gone.", (), "adds nodule"),
         ("The lower lobe is marked.", "The upper lobe is marked.", (), "changes positions: upper to lower"),
         ("Sure, here you are: the lung.", "Segment the lung.", ("lung",), "speaks of the task"),
+        ("A left widget, a right gadget.", "A left gadget, a right widget.", (), "changes the side of gadget"),
         ("The lung. " * 40, "Segment the lung.", (), "characters, over"),
     ],
 )

@@ -1,7 +1,8 @@
 """What a text states, as far as a word list can read it: terms with their sides, positions and denials.
 
 A side belongs to the term that it stands before in its clause, or else after. A side that belongs to no known term
-is kept with the next word, or else the word before: so no side in a text goes unread.
+is kept with every word of its clause, or of the sentence: so no side in a text goes unread. The unknown words beside
+a term are kept with its side too, so that they can't change sides unseen.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ _FILLING = frozenset(
 class Mention:
     """A term as a text has it.
 
-    kind: of `lexicon.Kind`; "other" is a word that is known for its side alone. severity: mild, moderate or severe,
+    kind: of `lexicon.Kind`; "other" is a word that is known for its side alone, "near" one that stands beside a term
+    with a side. severity: mild, moderate or severe,
     of what simulated studies show. positions: of `lexicon.AXES`.
     """
 
@@ -135,10 +137,13 @@ def _in_clause(sentence: str, start: int, end: int) -> Iterator[Mention]:
             frozenset([position.group()]) if position else frozenset(),
             negated=kind != "site" and _denied(sentence[: start + found.start()], sentence[start + found.end() :]),
         )
+    for word in {w for w in _words(clause) if w not in lexicon.terms()}:
+        if used := frozenset().union(*(lexicon.SIDES[s.group()] for s in sides if s.start() not in unused)):
+            yield Mention("near", word, used)
     for side in sides:
         if side.start() in unused:
-            name = _beside(clause, side) or _beside(sentence, side, start)
-            yield Mention("other", name, lexicon.SIDES[side.group()])
+            words = _words(clause) or _words(sentence[:start]) or _words(sentence[end:]) or [""]
+            yield from (Mention("other", word, lexicon.SIDES[side.group()]) for word in words)
 
 
 def _nearest(words: Sequence[re.Match[str]], term: re.Match[str]) -> re.Match[str] | None:
@@ -148,17 +153,9 @@ def _nearest(words: Sequence[re.Match[str]], term: re.Match[str]) -> re.Match[st
     return before[-1] if before else after[0] if after else None
 
 
-def _beside(text: str, side: re.Match[str], start: int = 0) -> str:
-    """The word that a side stands with: in its clause the next, or else the one before; in its sentence the reverse.
-
-    start: where the clause begins in the text; empty where the side stands alone.
-    """
-    behind, ahead = (
-        [w for w in _WORD.findall(part) if w not in _FILLING]
-        for part in (text[start + side.end() :], text[: start + side.start()])
-    )
-    first, second = (behind[:1], ahead[-1:]) if not start else (ahead[-1:], behind[:1])
-    return (first or second or [""])[0]
+def _words(text: str) -> list[str]:
+    """The words of a text that say something, without its sides."""
+    return [w for w in _WORD.findall(_side().sub(" ", text)) if w not in _FILLING]
 
 
 def _denied(before: str, after: str) -> bool:

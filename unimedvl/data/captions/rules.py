@@ -47,6 +47,8 @@ _REQUEST = re.compile(
     re.IGNORECASE,
 )
 _BOTH = frozenset({"left", "right"})
+# Kinds of words that are in no list, and are known for their side alone.
+_UNKNOWN = ("other", "near")
 
 
 class Lengths(BaseModel):
@@ -152,6 +154,11 @@ def _anatomy(said: Facts, original: Original) -> Iterator[str]:
 
 def _mention(m: Mention, allowed: Facts) -> Iterator[str]:
     """What a term of the written text adds to the original, or changes in it."""
+    if m.kind in _UNKNOWN:
+        known = [o for o in allowed.named.get(m.name, ()) if o.kind in _UNKNOWN]
+        if not _borne_out(m, known, allowed) and (known or m.kind == "other"):
+            yield f"the original does not say {_sided(m)}"
+        return
     known = [o for o in allowed.named.get(m.name, ()) if o.kind == m.kind]
     if m.kind in ("finding", "diagnosis"):
         if known and all(o.negated != m.negated for o in known):
@@ -206,7 +213,8 @@ def _acquisition(said: Facts, original: Original) -> Iterator[str]:
 
 def _lost(said: Facts, stated: Facts) -> Iterator[str]:
     """What the caption states and the prompt does not."""
-    for m in sorted(stated.mentions, key=str):
+    yield from (f"leaves out the {side} side" for side in sorted(stated.all_sides - said.all_sides))
+    for m in sorted((m for m in stated.mentions if m.kind not in _UNKNOWN), key=str):
         ours = [s for s in said.named.get(m.name, ()) if s.kind == m.kind and s.negated == m.negated]
         if not ours:
             yield f"leaves out {_words(m)}"
@@ -238,13 +246,20 @@ def reworded_faults(text: str, original: str, kept: Sequence[str] = ()) -> list[
     for what in ("sides", "positions", "numbers", "modalities", "acquisition"):
         if getattr(ours, what) != getattr(theirs, what):
             found.append(f"changes {what}: {_listed(getattr(theirs, what))} to {_listed(getattr(ours, what))}")
-    for m in sorted(ours.mentions ^ theirs.mentions, key=str):
+    for m in sorted((m for m in ours.mentions ^ theirs.mentions if m.kind not in _UNKNOWN), key=str):
         found.append(f"{'adds' if m in ours.mentions else 'leaves out or changes'} {_words(m)}")
+    for name in sorted(set(ours.named) & set(theirs.named)):
+        if _sides_of(ours, name) != _sides_of(theirs, name):
+            found.append(f"changes the side of {name}")
     if kept and _order(text, kept) != _order(original, kept):
         found.append(f"changes names: {_listed(_order(original, kept))} to {_listed(_order(text, kept))}")
     if bool(_NORMAL.search(text)) != bool(_NORMAL.search(original)):
         found.append("changes whether it is normal")
     return found
+
+
+def _sides_of(facts: Facts, name: str) -> set[frozenset[str]]:
+    return {m.sides for m in facts.named[name] if m.kind in _UNKNOWN}
 
 
 def _order(text: str, names: Sequence[str]) -> tuple[str, ...]:
