@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from unimedvl.data.error import DataError
-from unimedvl.data.inspect import Wanted, as_text, choose, page
+from unimedvl.data.inspect import Wanted, as_text, choose, page, records_of
 from unimedvl.data.record import Decision, Message
+from unimedvl.data.scan import scan
 from unimedvl.data.shards import write_shard
 from unimedvl.data.source import Sample
 
@@ -33,14 +35,14 @@ def names(samples) -> list[tuple[str, str]]:
 
 
 def test_the_seed_alone_says_which_are_drawn(shard, samples, tmp_path):
-    drawn = names(choose([shard], Wanted(), 4, seed=1))
-    assert len(drawn) == 4 and drawn == names(choose([shard], Wanted(), 4, seed=1))
-    assert {tuple(names(choose([shard], Wanted(), 4, seed=s))) for s in range(5)} != {tuple(drawn)}
+    drawn = names(choose(scan([shard]), Wanted(), 4, seed=1))
+    assert len(drawn) == 4 and drawn == names(choose(scan([shard]), Wanted(), 4, seed=1))
+    assert {tuple(names(choose(scan([shard]), Wanted(), 4, seed=s))) for s in range(5)} != {tuple(drawn)}
     for number, part in enumerate((samples[6:], samples[:6])):
         write_shard(tmp_path / f"part-{number}.parquet", part)
     parts = [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"]
-    assert sorted(names(choose(parts, Wanted(), 4, seed=1))) == sorted(drawn)
-    assert len(choose([shard], Wanted(), 100)) == 11
+    assert sorted(names(choose(scan(parts), Wanted(), 4, seed=1))) == sorted(drawn)
+    assert len(choose(scan([shard]), Wanted(), 100)) == 11
 
 
 def test_only_what_is_wanted_is_drawn(shard):
@@ -50,24 +52,25 @@ def test_only_what_is_wanted_is_drawn(shard):
         (Wanted(rule="length", kept=False), lambda r: r.decisions[0].score % 3 == 0),
         (Wanted(kept=True), lambda r: r.kept),
     ):
-        drawn = choose([shard], wanted, 100)
+        drawn = choose(scan([shard]), wanted, 100)
         assert drawn and all(holds(s.record) for s in drawn)
-    assert len(choose([shard], Wanted(kept=True), 100)) + len(choose([shard], Wanted(kept=False), 100)) == 11
+    kept, dropped = (choose(scan([shard]), Wanted(kept=k), 100) for k in (True, False))
+    assert len(kept) + len(dropped) == 11
 
 
 def test_where_nothing_fits_it_is_said_what_there_is(shard):
     with pytest.raises(DataError, match="no record has rule 'size'; there is length"):
-        choose([shard], Wanted(rule="size"))
+        choose(scan([shard]), Wanted(rule="size"))
     with pytest.raises(DataError, match="no record has modality 'pet'; there is .*mri"):
-        choose([shard], Wanted(modality="pet"))
+        choose(scan([shard]), Wanted(modality="pet"))
 
 
 def test_the_page_shows_images_messages_and_decisions(shard, samples):
-    text = page(choose([shard], Wanted(), 100), "All of them")
+    text = page(choose(scan([shard]), Wanted(), 100), "All of them")
     assert text.count("data:image/png;base64,") == sum(len(s.images) for s in samples)
     assert "Is it T1 or T2 weighted?" in text and "short" in text and "&lt;image&gt;" in text
     assert not re.search(r'(src|href)="(?!data:)', text) and "<script" not in text  # nothing from elsewhere
-    assert text == page(choose([shard], Wanted(), 100), "All of them")
+    assert text == page(choose(scan([shard]), Wanted(), 100), "All of them")
 
 
 def test_simulated_images_are_called_so_and_text_is_no_markup(samples):
@@ -85,3 +88,20 @@ def test_simulated_images_are_called_so_and_text_is_no_markup(samples):
 def test_an_image_that_cannot_be_shown_says_why(samples):
     broken = Sample(samples[0].record, (lambda: b"no image",))
     assert "can't be shown: " in page([broken], "One")
+
+
+def test_of_a_build_what_later_stages_dropped_can_be_looked_at(samples, tmp_path):
+    build = tmp_path / "build"
+    read, judged = build / "read" / "both", build / "alignment" / "both"
+    for folder in (read, judged):
+        folder.mkdir(parents=True)
+    write_shard(read / "000000.parquet", samples)
+    rows = [[{"rule": "alignment", "kept": k != 5, "by": BY, "score": k / 10}] for k in range(11)]
+    (judged / "000000.json").write_text(json.dumps({"decisions": rows}))
+    records, total = records_of([build])
+    (dropped,) = choose(records, Wanted(rule="alignment", kept=False))
+    assert total == 11 and names([dropped]) == names([samples[5]]) and len(dropped.record.decisions) == 2
+    assert [load() for load in dropped.images] == [load() for load in samples[5].images]
+    (judged / "000000.json").write_text(json.dumps({"decisions": rows, "split": ["test"]}))
+    with pytest.raises(DataError, match="11 records, and 1 splits"):
+        choose(records_of([build])[0], Wanted())

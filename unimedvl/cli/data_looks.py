@@ -83,6 +83,7 @@ def stats(
     """Count what is in a set, or in each stage of a build: a page in the manner of a data card, or --json."""
     terminal = Terminal(output)
     from unimedvl.data.page import write_page
+    from unimedvl.data.staged import simulated_inputs
     from unimedvl.data.stats.card import card
     from unimedvl.data.stats.count import count_stage
     from unimedvl.data.stats.stages import stages_of
@@ -94,7 +95,8 @@ def stats(
         with _progress(terminal, stage.name, stage.total) as told:
             counted.append(count_stage(stage, told))
     if out is not None:
-        write_page(out, card(counted, "Records of " + ", ".join(p.name or str(p) for p in paths[:3])))
+        title = "Records of " + ", ".join(p.name or str(p) for p in paths[:3])
+        write_page(out, card(counted, title, [name for p in paths for name in simulated_inputs(p)]))
     if output.json:
         terminal.document({"stages": [counts.numbers() for counts in counted]})
         return
@@ -119,15 +121,14 @@ def inspect(
 ) -> None:
     """Look at some records: a page with their images, messages and decisions, or --text in the terminal."""
     terminal = Terminal(output)
-    from unimedvl.data.inspect import Wanted, as_text, choose, page
+    from unimedvl.data.inspect import Wanted, as_text, choose, page, records_of
     from unimedvl.data.page import write_page
-    from unimedvl.data.scan import count_rows, shard_files
 
     if out is None and not (text or output.json):
         raise ValueError("nothing to do: name a page with --out page.html, or ask for --text or --json")
-    files = shard_files(paths)
-    with _progress(terminal, "records", count_rows(files)) as told:
-        samples = choose(files, Wanted(modality, task, source, rule, kept), count, seed, told)
+    records, total = records_of(paths)
+    with _progress(terminal, "records", total) as told:
+        samples = choose(records, Wanted(modality, task, source, rule, kept), count, seed, told)
     if out is not None:
         write_page(out, page(samples, f"Records, seed {seed}"))
     if output.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -12,8 +12,9 @@ from pathlib import Path
 from unimedvl.data.error import DataError
 from unimedvl.data.page import document, made_how, number, table, thumbnail, turns
 from unimedvl.data.record import Record
-from unimedvl.data.scan import Place, fetch, scan
+from unimedvl.data.scan import STAGES, Place, count_rows, fetch, scan, shard_files, stage_folders
 from unimedvl.data.source import Sample
+from unimedvl.data.staged import staged
 
 # Different values of a field that are remembered, to say what there is where nothing fits.
 _REMEMBERED = 20
@@ -43,31 +44,48 @@ class Wanted:
         return self.kept is None or self.kept == all(d.kept for d in judged)
 
 
+def records_of(paths: Sequence[Path]) -> tuple[Iterator[tuple[Place, Record]], int]:
+    """What can be looked at, and how many records that are.
+
+    Of a build's folder, all that its first stage kept, with the decisions of every stage; else the records of shards.
+    Raises:
+        DataError: no such file or folder, or no shards in it.
+    """
+    paths = [Path(p) for p in paths]
+    if len(paths) == 1 and stage_folders(paths[0]):
+        read = shard_files([paths[0] / STAGES[0]])
+        return ((one.place, one.whole) for one in staged(paths[0])), count_rows(read)
+    files = shard_files(paths)
+    return scan(files), count_rows(files)
+
+
 def choose(
-    files: Sequence[Path],
+    records: Iterable[tuple[Place, Record]],
     wanted: Wanted,
     count: int = 12,
     seed: int = 0,
     told: Callable[[int], None] = lambda done: None,
 ) -> list[Sample]:
-    """At most `count` records that fit, drawn by lot and in the order of the shards.
+    """At most `count` records that fit, drawn by lot and in the order given, with their images.
 
     The same seed draws the same records, however they are spread over shards. told: is called for each record read.
     Raises:
         DataError: no shard, or none of its records fits; it says what values there are.
     """
-    lots: list[tuple[int, int, Place]] = []
+    lots: list[tuple[int, int, Place, Record]] = []
     found: dict[str, dict[str, None]] = {"modality": {}, "task": {}, "source": {}, "rule": {}}
-    for order, (place, record) in enumerate(scan(files)):
+    for order, (place, record) in enumerate(records):
         told(1)
         _remember(found, record)
         if wanted.fits(record):
             # A heap whose first is the largest lot; of equal lots the later record is.
-            lot = (-_lot(record, seed), -order, place)
+            lot = (-_lot(record, seed), -order, place, record)
             (heapq.heappush if len(lots) < count else heapq.heappushpop)(lots, lot)
     if not lots:
         raise DataError(_nothing(wanted, found))
-    return list(fetch([place for _, _, place in sorted(lots, key=lambda lot: -lot[1])]))
+    lots.sort(key=lambda lot: -lot[1])
+    samples = fetch(place for _, _, place, _ in lots)
+    return [Sample(record, sample.images) for (*_, record), sample in zip(lots, samples, strict=True)]
 
 
 def _lot(record: Record, seed: int) -> int:

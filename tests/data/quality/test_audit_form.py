@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -20,13 +21,16 @@ import pytest
 
 from unimedvl.data.error import DataError
 from unimedvl.data.miniatures import write_miniature
+from unimedvl.data.miniatures.paint import encoded, picture
 from unimedvl.data.quality.audit import DIMENSIONS, evaluate
 from unimedvl.data.quality.audit_folder import Audit, write_audit
 from unimedvl.data.quality.audit_form import AuditServer
 from unimedvl.data.quality.ratings import read_ratings
+from unimedvl.data.record import Message, Picture, Record
 from unimedvl.data.shards import write_shard
 from unimedvl.data.source import Sample
 from unimedvl.data.sources import source
+from unimedvl.imaging import save_png
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -46,6 +50,13 @@ def shard(tmp_path_factory) -> Path:
 def folder(shard, tmp_path) -> Path:
     write_audit(tmp_path / "audit", [shard])
     return tmp_path / "audit"
+
+
+def record(name: str, **values) -> Record:
+    return Record(
+        main_task_type="understanding", sub_task_type="vqa", modality="cxr", dataset="invented", id=name,
+        input_img=(Picture(path="a.png"),), message=(Message(speaker="gpt", value="An invented text."),), **values,
+    )  # fmt: skip
 
 
 class Browser:
@@ -173,6 +184,20 @@ def test_every_image_of_a_record_is_a_png(server):
             browser.connection.request("GET", image)
             answer = browser.connection.getresponse()
             assert answer.getheader("Content-Type") == "image/png" and answer.read().startswith(b"\x89PNG")
+
+
+def test_simulated_and_drawn_images_are_called_so(tmp_path):
+    simulated, drawn = (record(k, attributes={"simulated": "yes"} if k == "1" else {}) for k in "12")
+    save_png(picture("cxr", 1), tmp_path / "made.png", {"model": "tiny"})
+    images = [encoded(picture("cxr", 1)), (tmp_path / "made.png").read_bytes()]
+    write_shard(tmp_path / "a.parquet", [
+        Sample(r, (partial(bytes, i),)) for r, i in zip((simulated, drawn), images, strict=True)
+    ])  # fmt: skip
+    write_audit(tmp_path / "audit", [tmp_path / "a.parquet"])
+    with serving(tmp_path / "audit") as server:
+        for number, word in ((1, "simulated"), (2, "synthetic")):
+            page = Browser(server.url).get(f"/rate/ann/{number}")
+            assert f"These images are {word}." in page and f'alt="{word} cxr image, input 1"' in page
 
 
 def test_the_form_is_labelled_and_needs_no_script(server):

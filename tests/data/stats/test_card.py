@@ -63,6 +63,7 @@ def test_the_page_shows_stages_side_by_side_and_reasons():
     assert re.search(r'<td>alignment</td><td class="number">2</td><td class="number">2</td>', text)
     assert "<script" not in text and not re.search(r"(src|href|url)\s*[=(]", text)
     assert "Before and after" not in card([first], "Invented")
+    assert "no patient behind them: &lt;a&gt;, b." in card([first], "Invented", ["<a>", "b"])
 
 
 def test_plots_are_svg_and_say_in_words_what_they_show():

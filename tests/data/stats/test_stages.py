@@ -10,6 +10,7 @@ from unimedvl.data.error import DataError
 from unimedvl.data.record import Decision, Record
 from unimedvl.data.shards import read_shard, write_shard
 from unimedvl.data.source import Sample
+from unimedvl.data.staged import simulated_inputs
 from unimedvl.data.stats.count import count_stage
 from unimedvl.data.stats.stages import Dropped, sized_records, stages_of
 
@@ -56,6 +57,12 @@ def test_later_stages_are_counted_by_what_they_decided(build):
     counts = [count_stage(stage) for stage in stages_of([build])]
     assert [(c.name, c.items, c.records) for c in counts] == [("read", 5, 3), ("duplicates", 3, 2), ("splits", 2, 1)]
     assert counts[1].dropped.ordered() == {"duplicate": 1} and counts[2].groups["split"].ordered() == {"test": 1}
+
+
+def test_a_builds_report_names_its_simulated_inputs(build):
+    assert simulated_inputs(build) == []
+    (build / "report.json").write_text(json.dumps({"simulated": ["phantoms"]}))
+    assert simulated_inputs(build) == ["phantoms"]
 
 
 def test_a_stages_page_that_is_of_another_chunk_is_refused(build):

@@ -16,13 +16,16 @@ _TITLES = {
 }  # fmt: skip
 
 
-def card(stages: Sequence[Counts], title: str) -> str:
-    """The page. The same numbers give the same text."""
+def card(stages: Sequence[Counts], title: str, simulated: Sequence[str] = ()) -> str:
+    """The page. The same numbers give the same text. simulated: inputs of which a build says that they are."""
     parts = [
         f"<header><h1>{escape(title)}</h1>",
         "<p>What is in the records, counted in one pass. Images count as simulated or synthetic where a record "
         "says so; of others nothing is known but what their source says. Not for clinical use.</p></header>",
     ]
+    if simulated:
+        names = escape(", ".join(simulated))
+        parts.append(f'<p class="made">Simulated inputs, with no patient behind them: {names}.</p>')
     if len(stages) > 1:
         parts.append(_overview(stages))
     parts += [_stage(counts) for counts in stages]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,10 +9,11 @@ from pathlib import Path
 
 from unimedvl.data.error import DataError
 from unimedvl.data.quality.coarse import image_size
-from unimedvl.data.record import Decision, Picture, Record
+from unimedvl.data.record import Picture, Record
 from unimedvl.data.scan import STAGES, count_rows, scan, shard_files, stage_folders
 from unimedvl.data.shards import group_lengths, read_shard
 from unimedvl.data.source import Sample
+from unimedvl.data.staged import page_content, staged
 
 QUARANTINE = "quarantined"
 
@@ -60,7 +60,7 @@ def _stage_of_build(build: Path, name: str) -> Stage:
     if shards or name == STAGES[0]:
         return _stage(name, shards, _pages(build / name))
     read = sorted((build / STAGES[0]).rglob("*.parquet"))
-    return Stage(name, _judged(build, name, read), count_rows(read))
+    return Stage(name, _judged(build, name), count_rows(read))
 
 
 def _pages(folder: Path) -> list[Path]:
@@ -78,43 +78,14 @@ def _items(shards: list[Path], pages: list[Path]) -> Iterator[Record | Dropped]:
         yield from _dropped(page)
 
 
-def _judged(build: Path, name: str, shards: list[Path]) -> Iterator[Record]:
-    """The records that came to a stage, with its decisions alone; chunks that it has not done are left out."""
-    before = STAGES[1 : STAGES.index(name)]
-    for shard in shards:
-        page = shard.relative_to(build / STAGES[0]).with_suffix(".json")
-        earlier = [build / stage / page for stage in before if (build / stage / page).is_file()]
-        if not (build / name / page).is_file():
-            continue
-        length = sum(group_lengths(shard))
-        *judged, own = (_decisions(file, length) for file in (*earlier, build / name / page))
-        splits = _content(build / name / page).get("split") or [None] * length
-        for record, said, split, *others in zip(sized_records(shard), own, splits, *judged, strict=True):
-            if all(d.kept for decisions in (record.decisions, *others) for d in decisions):
-                yield record.model_copy(update={"decisions": said, "split": split or record.split})
-
-
-def _decisions(page: Path, length: int) -> list[tuple[Decision, ...]]:
-    rows = _content(page).get("decisions")
-    if not isinstance(rows, list) or len(rows) != length:
-        raise DataError(f"{page}: expected decisions of {length} records")
-    try:
-        return [tuple(Decision.model_validate(d) for d in row) for row in rows]
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{page}: decisions: {str(error).splitlines()[0]}") from error
-
-
-def _content(page: Path) -> dict:
-    try:
-        content = json.loads(page.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{page}: can't be read: {error}") from error
-    return content if isinstance(content, dict) else {}
+def _judged(build: Path, name: str) -> Iterator[Record]:
+    """The records that came to a stage, with its decisions alone; what it has not come to yet is left out."""
+    return (record for one in staged(build) if (record := one.at(name)) is not None)
 
 
 def _dropped(page: Path) -> Iterator[Dropped]:
     """What a page lists under `dropped` and `quarantined`; a page of another form lists nothing."""
-    content = _content(page)
+    content = page_content(page)
     for name in ("dropped", QUARANTINE):
         entries = content.get(name)
         for entry in entries if isinstance(entries, list) else ():
