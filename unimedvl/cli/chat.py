@@ -34,7 +34,10 @@ def chat(
     output: OutputOptions,
     images: Annotated[list[Path] | None, Argument(help="Images that the first question is on.")] = None,
 ) -> None:
-    """Talk about images. Commands: /image PATH, /seed N, /reset, /save [FILE.json], /quit."""
+    """Talk about images. Commands: /image PATH, /seed N, /reset, /save [FILE.json], /quit.
+
+    An interrupt (Ctrl-C) stops an answer; two at the prompt end the conversation with status 130.
+    """
     terminal = Terminal(output)
     pixels = read.read(images or [])
     sampling = text.sampling(model.seed)
@@ -60,18 +63,25 @@ def chat(
 
 
 def _lines(terminal: Terminal, interactive: bool) -> Iterator[str]:
+    """What is typed, line by line. An interrupt at the prompt clears the line, and a second one ends the program."""
     if not interactive:
         yield from sys.stdin
         return
+    interrupted = False
     while True:
         try:
             line = terminal.errors.input("> ")
         except KeyboardInterrupt:
-            terminal.errors.print("\n/quit ends the conversation", style="dim")
+            terminal.errors.print()
+            if interrupted:
+                raise
+            interrupted = True
+            terminal.errors.print("/quit ends the conversation, and so does another interrupt", style="dim")
             continue
         except EOFError:
             terminal.errors.print()
             return
+        interrupted = False
         yield line
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -53,17 +53,18 @@ class Terminal:
         """A result as JSON; `indent` None puts it on one line."""
         self.line(json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False))
 
-    def speak(self, events: Iterable[Event]) -> TextResult:
+    def speak(self, events: Generator[Event]) -> TextResult:
         """Show text as it comes, reasoning on standard error; returns the result, shown or not."""
         result, thinking = None, False
-        for event in events:
-            if thinking and event.kind != "thought":
-                self.note("")  # the reasoning's line ends
-            thinking = event.kind == "thought" and not self.json
-            if event.kind == "result":
-                result = event.result
-            elif not self.json:
-                self._piece(event)
+        with closing(events):  # an interrupt while text is shown must not leave the turn half taken in
+            for event in events:
+                if thinking and event.kind != "thought":
+                    self.note("")  # the reasoning's line ends
+                thinking = event.kind == "thought" and not self.json
+                if event.kind == "result":
+                    result = event.result
+                elif not self.json:
+                    self._piece(event)
         if not self.json:
             self.line("")
             how = "" if result.finish == "stop" else ", cut short"
