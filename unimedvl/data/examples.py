@@ -1,0 +1,57 @@
+"""Records as examples of the tasks that the model is trained on."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from unimedvl.data.error import DataError
+from unimedvl.data.record import IMAGE_MARK
+from unimedvl.data.source import Sample
+from unimedvl.phantoms.examples import to_pixels
+from unimedvl.tasks import Example
+
+# The model's task for what a record's is called.
+TASK_OF = {
+    "vqa": "ask",
+    "difference_vqa": "ask",
+    "classification": "ask",
+    "caption": "report",
+    "report": "report",
+    "text_to_image": "generate",
+    "super_resolution": "upscale",
+    "translation": "translate",
+    "staining": "stain",
+    "segmentation": "segment",
+    "counterfactual": "counterfactual",
+}
+
+
+def example_of(sample: Sample) -> Example:
+    """The example of a record; its images are loaded and decoded, to [3, H, W] in [-1, 1].
+
+    Raises:
+        DataError: no task of the model's, turns that are not request and answer by turns, an unreadable image.
+    """
+    record = sample.record
+    if record.sub_task_type not in TASK_OF:
+        known = ", ".join(TASK_OF)
+        raise DataError(f"{record.id}: sub_task_type: no task for {record.sub_task_type!r}; there are {known}")
+    if [m.speaker for m in record.message] != ["human", "gpt"] * (len(record.message) // 2):
+        raise DataError(f"{record.id}: message: expected human and gpt by turns, an answer last")
+    words = [m.value.replace(IMAGE_MARK, "").strip() for m in record.message]
+    shown = [_decoded(load(), p.path) for load, p in zip(sample.images, record.pictures, strict=True)]
+    inputs = len(record.input_img)
+    turns = tuple(zip(words[::2], words[1::2], strict=True))
+    return Example(TASK_OF[record.sub_task_type], tuple(shown[:inputs]), turns, tuple(shown[inputs:]))
+
+
+def _decoded(data: bytes, name: str) -> Tensor:
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            return to_pixels(np.array(opened.convert("RGB")))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{name}: can't be decoded: {error}") from error
