@@ -2,7 +2,8 @@
 
 Lengths are millimetres. The camera is at the origin and looks along +z; +x is the image's right and +y its lower
 edge. The lens is equidistant: the angle from the axis grows evenly with the distance from the image's middle, as it
-nearly does in colonoscopes, whose fields of view are 140 to 170 degrees.
+nearly does in colonoscopes. The field is 133 degrees from side to side and more in the corners; colonoscopes' are
+140 to 170 degrees.
 
 The colon's figures are those of an insufflated adult colon: 40 to 50 mm wide, semilunar folds every 15 to 30 mm that
 reach 5 to 10 mm inward, rounded towards a triangle by the three taeniae.

@@ -3,14 +3,15 @@
 Rays of a wide-angle lens meet a bent, folded tube (`unimedvl.phantoms.colon`). Two light guides beside the lens
 light it: irradiance falls with the square of the distance, with the cosine at the wall and with that at the guide,
 and what the wall throws back lights the rest a little (redder, having met blood twice). The mucosa reflects
-R0 exp(-b x absorption), b being its blood and the absorption that of haemoglobin in the camera's red, green and blue
-bands (ratios after S. Prahl's tabulated spectra of oxyhaemoglobin, averaged over 600-700, 500-600 and 400-500 nm and
-softened by scattering); vessels, polyps, inflammation and spilt blood are more of it. Water on the wall mirrors the
-guides (Blinn and Phong's highlight on a rippled surface). The camera sets its exposure by the healthy wall, so that
-a finding changes only the pixels that it covers and those just around it.
+R0 exp(-b x absorption), b being its blood; vessels, polyps, inflammation and spilt blood are more of it. As
+haemoglobin does, it absorbs little red and much green and blue; how much of each is set by the look of such images
+and not reckoned from spectra. Water on the wall mirrors the guides (Blinn and Phong's highlight on a rippled
+surface). The camera sets its exposure by the healthy wall, so that a finding changes only the pixels that it covers
+and those just around it.
 
 Sizes of findings are in millimetres, save colitis's, which is the share of the wall inflamed in percent. Places are
-hours of the clock face as the image shows it. One image unit is 66 degrees of the lens.
+hours of the clock face as the image shows it; that of a bleeding is its source's, from which the blood runs down,
+wherever the colon's down lies in the image. One image unit is 66 degrees of the lens.
 """
 
 from __future__ import annotations

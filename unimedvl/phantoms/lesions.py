@@ -5,7 +5,7 @@ The criteria are those of dermoscopy's pattern analysis (Argenziano et al., J Am
 is symmetric with one regular pattern; a melanoma asymmetric with an atypical network, blotches, streaks, blue-white
 veil and regression; a seborrhoeic keratosis sharply bordered with milia-like cysts and comedo-like openings; a basal
 cell carcinoma has branching vessels and blue-grey ovoid nests; a vascular lesion red lacunae; a dermatofibroma a
-central white patch in a delicate network. The network's meshes are drawn 0.5 to 0.7 mm wide, about twice the size
+central white patch in a delicate network. The network's meshes are drawn 0.45 to 0.6 mm wide, about twice the size
 that they have in skin, so that small images show them.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unimedvl.phantoms.shapes import cover, grid, ramp, smooth_noise, spots, strokes
+from unimedvl.phantoms.shapes import grid, ramp, smooth_noise, spots, strokes
 from unimedvl.phantoms.skin import Layers
 from unimedvl.phantoms.study import Finding
 
@@ -110,15 +110,15 @@ def network(spot: Lesion, mesh: float, disorder: float) -> np.ndarray:
 
     Three plane waves 60 degrees apart make a honeycomb of the given mesh in mm; disorder (0 to 1) bends it.
     """
-    bend = (0.36 + 0.4 * disorder) * mesh
-    x = spot.x + bend * spot.noise(2.1 * mesh) + 0.7 * mesh * spot.noise(6 * mesh)
-    y = spot.y + bend * spot.noise(2.1 * mesh) + 0.7 * mesh * spot.noise(6 * mesh)
+    bend = (0.30 + 0.4 * disorder) * mesh
+    x = spot.x + bend * spot.noise(2.1 * mesh) + 0.35 * mesh * spot.noise(6 * mesh)
+    y = spot.y + bend * spot.noise(2.1 * mesh) + 0.35 * mesh * spot.noise(6 * mesh)
     k = 4 * np.pi / (np.sqrt(3) * mesh)
     waves = sum(np.cos(k * (np.cos(a) * x + np.sin(a) * y)) for a in (0.3, 0.3 + np.pi / 3, 0.3 + 2 * np.pi / 3))
     waves = waves + (0.35 + 0.5 * disorder) * spot.noise(0.6 * mesh)  # meshes of unlike width
     thick = -0.15 + (0.25 + 0.75 * disorder) * spot.noise(1.7)
     clear = np.clip(1 + (0.22 + 0.25 * disorder) * spot.noise(2.3), 0.2, 1.3)  # here and there it fades
-    return (1 - ramp(waves, -1.2 + thick, 0.9 + thick)) * clear
+    return (1 - ramp(waves, -1.25 + thick, 0.55 + thick)) * clear
 
 
 def naevus(skin: Layers, spot: Lesion, pattern: int) -> np.ndarray:
@@ -129,8 +129,8 @@ def naevus(skin: Layers, spot: Lesion, pattern: int) -> np.ndarray:
     skin.melanin = skin.melanin + area * even
     skin.blood = skin.blood * (1 + 0.25 * area)
     if pattern in (0, 3):
-        lines = network(spot, 0.54, 0.1) * area * (1 - 0.5 * ramp(spot.rho, 0.75, 1.05))
-        skin.melanin = skin.melanin + lines * tone * 1.25 - (area - lines).clip(0, 1) * 0.3 * even
+        lines = network(spot, 0.48, 0.1) * area * (1 - 0.5 * ramp(spot.rho, 0.75, 1.05))
+        skin.melanin = skin.melanin + lines * tone * 1.2 - (area - lines).clip(0, 1) * 0.3 * even
     if pattern in (1, 3):
         low = 0.0 if pattern == 1 else 0.78
         points = spot.scattered(150 if pattern == 1 else 46, low, 0.95, 0.46)
@@ -246,7 +246,7 @@ def _arborising(spot: Lesion, stems: int) -> np.ndarray:
         fork = rng.random(len(width)) < 0.26
         turn = rng.choice((-1, 1), fork.sum()) * rng.uniform(0.6, 1.1, fork.sum())
         point = np.concatenate([reached, reached[fork]])
-        heading = np.concatenate([heading - 0.0, heading[fork] + turn])
+        heading = np.concatenate([heading, heading[fork] + turn])
         width = np.concatenate([np.where(fork, 0.85, 0.95) * width, 0.6 * width[fork]])
         keep = width > 0.03
         point, heading, width = point[keep], heading[keep], width[keep]
@@ -288,8 +288,3 @@ def dermatofibroma(skin: Layers, spot: Lesion) -> np.ndarray:
     strands = 1 - ramp(np.abs(spot.noise(0.9)), 0.0, 0.2)
     skin.fibre = skin.fibre * (1 + 0.3 * scar * strands)
     return spot.inside > 0
-
-
-def edge(spot: Lesion) -> np.ndarray:
-    """The lesion's coverage with an edge of one pixel, [H, W]."""
-    return cover(spot.inside / spot.half, spot.size)

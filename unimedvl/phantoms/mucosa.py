@@ -1,7 +1,6 @@
 """The colon's wall as rays meet it, healthy and diseased: reflectance, relief, wetness, and what stands before it.
 
-The mucosa reflects R0 exp(-b x absorption), b being its blood, and the absorption that of haemoglobin in the camera's
-red, green and blue bands (see `unimedvl.phantoms.endoscopy`). Each finding changes the scene near itself and returns
+The mucosa reflects R0 exp(-b x absorption), b being its blood (see `unimedvl.phantoms.endoscopy`). Each finding changes the scene near itself and returns
 where it is seen. Lengths are millimetres; N is the number of pixels.
 """
 
@@ -161,20 +160,12 @@ def put_polyp(scene: Scene, finding: Finding, blood: float, size: int) -> np.nda
     if stalk:
         mask |= _stem(scene, foot - axis, axis, stalk + 1.5, 0.24 * a + 0.6)
     axes, radii = np.stack([e, f, axis]), np.array([a, a, tall], np.float32)
-    o, v = -(axes @ middle) / radii, (axes @ scene.d) / radii[:, None]
-    vv, ov = (v * v).sum(0), o @ v
-    under = ov * ov - vv * (o @ o - 1)
-    t = (-ov - np.sqrt(np.maximum(under, 0))) / vv
-    # Where the ray just misses, the pixel is still partly covered: by how far it passes from the surface.
-    passes = 1 - np.sqrt(np.maximum(o @ o - ov * ov / vv, 0))
-    hit = np.flatnonzero((passes > -0.3) & (t > 1) & (t < scene.t))
-    q = o[:, None] + t[hit] * v[:, hit]
-    q = q / np.maximum(np.sqrt((q * q).sum(0)), 1e-3)
+    hit, t, q, passes = _ellipsoid(scene, middle, axes, radii)
     reach = 10 + 1.2 * a                       # larger polyps have more nodes, not only larger ones
     x, y = q[0] * reach + 7 * q[2], q[1] * reach - 5 * q[2]
     bump = look_up(nodes, x, y)
-    passes = (passes[hit] + 0.055 * np.clip(bump, -2, 2) - 0.03) * a / (t[hit] * (2 * HALF_FIELD / size))
-    hit, q, x, y, bump, passes = (v[..., passes > -0.5] for v in (hit, q, x, y, bump, passes))
+    passes = (passes + 0.055 * np.clip(bump, -2, 2) - 0.03) * a / (t * (2 * HALF_FIELD / size))
+    hit, t, q, x, y, bump, passes = (v[..., passes > -0.5] for v in (hit, t, q, x, y, bump, passes))
     scene.front[hit] = np.clip(passes + 0.5, scene.front[hit], 1)
     normal = axes.T @ (q / radii[:, None])
     for vector, shift in ((e, (1.5, 0)), (f, (0, 1.5))):
@@ -182,12 +173,29 @@ def put_polyp(scene: Scene, finding: Finding, blood: float, size: int) -> np.nda
     scene.n[:, hit] = normal / np.sqrt((normal * normal).sum(0))
     more = blood * (1.55 + 0.12 * look_up(mottle, x, y) - 0.16 * bump)
     scene.albedo[:, hit] = TISSUE[:, None] * np.exp(-BLOOD[:, None] * more)
-    scene.p[:, hit], scene.t[hit] = scene.d[:, hit] * t[hit], t[hit]
+    scene.p[:, hit], scene.t[hit] = scene.d[:, hit] * t, t
     # Folds of the polyp's own surface and the groove at its foot get less light.
     scene.shade[hit] = np.clip(0.80 + 0.13 * bump, 0.4, 1.0) * (0.66 + 0.34 * ramp(q[2], -0.4, 0.6))
     scene.gloss[hit] = 0.55
     mask[hit] |= scene.front[hit] > 0.5
     return mask
+
+
+def _ellipsoid(scene: Scene, middle: np.ndarray, axes: np.ndarray,
+               radii: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The rays that meet or narrowly miss an ellipsoid before the wall: their pixels, distances, where on the unit
+    sphere [3, M], and how far within the outline they pass (1 in the middle, below 0 outside).
+
+    Where a ray just misses, the pixel is still partly covered.
+    """
+    o, v = -(axes @ middle) / radii, (axes @ scene.d) / radii[:, None]
+    vv, ov = (v * v).sum(0), o @ v
+    under = ov * ov - vv * (o @ o - 1)
+    t = (-ov - np.sqrt(np.maximum(under, 0))) / vv
+    passes = 1 - np.sqrt(np.maximum(o @ o - ov * ov / vv, 0))
+    hit = np.flatnonzero((passes > -0.3) & (t > 1) & (t < scene.t))
+    q = o[:, None] + t[hit] * v[:, hit]
+    return hit, t[hit], q / np.maximum(np.sqrt((q * q).sum(0)), 1e-3), passes[hit]
 
 
 def _stem(scene: Scene, foot: np.ndarray, axis: np.ndarray, length: float, radius: float) -> np.ndarray:
