@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unimedvl.phantoms import oct, retina
-from unimedvl.phantoms.study import Case, Finding
+from unimedvl.phantoms.study import Case, Finding, Study
 
 STRUCTURES = {"retina", "retinal pigment epithelium", "choroid"}
 
@@ -29,6 +29,11 @@ def lone(name: str, severity: str | None = None, place: str | None = None) -> Ca
         if severity in (None, finding.severity) and place in (None, finding.place):
             return case
     raise AssertionError(f"no {severity} {place} {name} among 1500 cases")
+
+
+@cache
+def largest(name: str) -> Study:
+    return oct.render(lone(name), 512)
 
 
 def grey(case: Case, size: int = 128) -> np.ndarray:
@@ -67,7 +72,7 @@ def test_findings_and_grades_are_evenly_spread():
 def test_every_size_shows_the_same(size):
     for name in oct.FINDINGS:
         case = lone(name)
-        large, small = oct.render(case, 512), oct.render(case, size)
+        large, small = largest(name), oct.render(case, size)
         assert small.images["b-scan"].shape == (size, size, 3)
         for part, mask in small.masks.items():
             assert mask.any() and abs(mask.mean() - large.masks[part].mean()) < 0.01, part
