@@ -1,7 +1,7 @@
 """The colon's wall as rays meet it, healthy and diseased: reflectance, relief, wetness, and what stands before it.
 
-The mucosa reflects R0 exp(-b x absorption), b being its blood (see `unimedvl.phantoms.endoscopy`). Each finding changes the scene near itself and returns
-where it is seen. Lengths are millimetres; N is the number of pixels.
+The mucosa reflects R0 exp(-b x absorption), b being its blood (see `unimedvl.phantoms.endoscopy`). Each finding
+changes the scene near itself and returns where it is seen. Lengths are millimetres; N is the number of pixels.
 """
 
 from __future__ import annotations
