@@ -35,8 +35,9 @@ _LATIN = 0.95
 _LETTER = re.compile(r"[^\W\d_]")
 # A model that talks of its task instead of doing it, and markup.
 _TALK = re.compile(
-    r"^(?:sure|certainly|of course|here is|here's|okay|ok|i (?:can|cannot|can't|am|will))\b|\bas an ai\b|\bi'm sorry\b"
-    r"|\b(?:original|given) (?:caption|text|prompt)\b|\blanguage model\b",
+    r"^(?:sure|certainly|of course|okay|ok|i (?:can|cannot|can't|am|will))\b|\bas an ai\b|\bi'm sorry\b"
+    r"|\b(?:original|given|reworded|rewritten|revised) (?:caption|text|prompt|sentence|version)\b|\blanguage model\b"
+    r"|\b(?:rewording|rephrased|paraphrased?)\b|^here(?:'s| is) (?:a|the|your) (?:caption|description|prompt|text)\b",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"```|^\s*(?:[-*#•]|\d+\.)\s|\*\*|</?[a-z]+>|<image>", re.MULTILINE)

@@ -1,0 +1,86 @@
+"""What a task of the interleaved group is: its pairs, its wishes, its words."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from unimedvl.data.error import DataError
+from unimedvl.data.interleaved.wording import Wording
+from unimedvl.data.record import Record
+from unimedvl.data.slices import png
+from unimedvl.phantoms.study import Study
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images of one simulated study, on one grid.
+
+    key: what tells it from the study's other pairs. before, after: PNGs. told: attributes, the wishes among them.
+    modality: of the image to be drawn.
+    """
+
+    key: str
+    modality: str
+    before: bytes
+    after: bytes
+    told: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class InterleavedTask:
+    """One task.
+
+    name: as the table has it. sub_task_type: as records have it. wishes: the attributes that the words need, in the
+    order in which errors name them. kept: those of them that must stay as they are in other words. wording: of the
+    record, by its attributes. pairs: of a simulated study that has the task; none where it has not.
+    takes: whether a record's wishes are this task's. aligned: whether both images show the same anatomy in greys or
+    colours, so that a shift between them can be measured. complete: the wishes of a record that says them otherwise.
+    """
+
+    name: str
+    sub_task_type: str
+    wishes: tuple[str, ...]
+    wording: Wording
+    kept: tuple[str, ...] = ()
+    aligned: bool = False
+    takes: Callable[[Mapping[str, str]], bool] = field(default=lambda told: True, repr=False)
+    complete: Callable[[Record], Mapping[str, str]] = field(default=lambda record: record.attributes, repr=False)
+    pairs: Callable[[Study], Iterator[Pair]] = field(default=lambda study: iter(()), repr=False)
+
+    def wished(self, record: Record) -> dict[str, str]:
+        """What the words of a record need.
+
+        Raises:
+            DataError: the record does not say it.
+        """
+        told = self.complete(record)
+        for name in self.wishes:
+            if not told.get(name):
+                raise DataError(f"{record.dataset} {record.id}: attributes: no {name}, which {self.name} needs")
+        return {name: told[name] for name in self.wishes}
+
+
+def as_png(image: np.ndarray) -> bytes:
+    """A PNG of [H, W, 3] or [H, W] uint8, or of a mask [H, W] bool, white on black."""
+    return png(image.astype(np.uint8) * 255 if image.dtype == bool else image)
+
+
+def opened(data: bytes, name: str) -> np.ndarray:
+    """[H, W] or [H, W, 3] uint8 of an encoded image; 16-bit greys are scaled, palettes and alpha turned to RGB.
+
+    Raises:
+        DataError: it can't be read; the message has its name.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+                return (np.asarray(image, dtype=np.float64) / 257).clip(0, 255).round().astype(np.uint8)
+            return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: no image that can be read: {error}") from error
