@@ -177,3 +177,13 @@ def test_a_build_of_which_nothing_is_left_says_why(tmp_path, table):
     build = recipe(tmp_path, table, coarse={"shortest_side": 4000})
     with pytest.raises(DataError, match=r"none of \d+ items passed the first stage; .*: the shorter side is 128 px"):
         run_build(build)
+
+
+def test_an_instruction_that_training_and_evaluation_share_is_no_contamination(tmp_path):
+    given = {"folder": tmp_path, "inputs": [{"name": "brats2023", "miniature": True}], "processes": 1}
+    build = BuildRecipe.model_validate(given | {"alignment": {"instruments": "none"}})
+    report = run_build(build)
+    texts = {(s.record.split, s.record.text) for s in shards_of(build, report)}
+    trained = {text for split, text in texts if split == "train"}
+    assert trained & {text for split, text in texts if split == "validation"}
+    assert not any("text" in rule for rule in report["total"]["dropped"])

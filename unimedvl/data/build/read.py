@@ -61,16 +61,20 @@ def _items(recipe: BuildRecipe, entry: Input) -> Iterator[Item]:
 
 @dataclass
 class _Outcome:
-    """What became of a chunk's items; prints: of the kept ones."""
+    """What became of a chunk's items. prints: of the kept ones; instructions: which of those have for their text an
+    instruction to draw, which says nothing of the image and is the same for many.
+    """
 
     prints: list[dict] = field(default_factory=list)
+    instructions: list[int] = field(default_factory=list)
     dropped: list[dict] = field(default_factory=list)
     quarantined: list[dict] = field(default_factory=list)
 
     def page(self) -> dict:
         kept = len(self.prints)
         counts = {"read": kept + len(self.dropped) + len(self.quarantined), "kept": kept}
-        return counts | {"prints": self.prints, "dropped": self.dropped, "quarantined": self.quarantined}
+        known = {"prints": self.prints, "instructions": self.instructions}
+        return counts | known | {"dropped": self.dropped, "quarantined": self.quarantined}
 
 
 def _read_chunk(chunk: Chunk, items: list[Item], recipe: BuildRecipe, evaluation: bool) -> None:
@@ -101,6 +105,8 @@ def _kept(
         for decision in () if evaluation else coarse.decide_sizes(record, sizes, recipe.coarse):
             record = record.decided(decision)
         if record.kept:
+            if record.main_task_type == "interleaved":
+                out.instructions.append(len(out.prints))
             out.prints.append(print_of(record, hashes).model_dump(mode="json"))
             yield record, images
         else:

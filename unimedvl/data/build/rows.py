@@ -58,13 +58,20 @@ class Rows:
         return [p for p in self.parts if not isinstance(p.entry, Evaluation)]
 
     def prints(self) -> Iterator[tuple[Input, RecordPrint]]:
-        """Every record's print, by number. What an evaluation set calls training is of the set all the same."""
+        """Every record's print, by number. What an evaluation set calls training is of the set all the same.
+
+        An instruction counts as no words: it is the same text only as an equal one, and no text that training and an
+        evaluation set would have in common.
+        """
         for part in self.parts:
             page = part.chunk.read_page()
             if len(page["prints"]) != part.count:
                 raise DataError(f"{part.chunk.page}: {len(page['prints'])} prints for {part.count} records")
-            for values in page["prints"]:
+            instructions = set(page["instructions"])
+            for row, values in enumerate(page["prints"]):
                 one = RecordPrint.model_validate(values)
+                if row in instructions:
+                    one = one.model_copy(update={"text": one.text.model_copy(update={"words": 0})})
                 if isinstance(part.entry, Evaluation) and one.split not in EVALUATION:
                     one = one.model_copy(update={"split": "test"})
                 yield part.entry, one

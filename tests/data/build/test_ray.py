@@ -1,0 +1,65 @@
+"""The lanes as tasks of a real local Ray: the same bytes as processes make, and failures are told."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from unimedvl.data.build.ray_engine import run_ray
+from unimedvl.data.build.recipe import BuildRecipe
+from unimedvl.data.build.run import run_build
+from unimedvl.data.error import DataError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One Ray for all tests here: starting it takes seconds."""
+    # The workers can't import this file, so its functions travel to them.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def count_in_turn(_, lane, lanes):
+    yield from range(lane, 6, lanes)
+
+
+def fail_in_one(_, lane, lanes):
+    yield 1
+    if lane == 1:
+        raise DataError("x.csv: row 7: no key")
+
+
+def break_in_one(_, lane, lanes):
+    yield 1
+    if lane == 1:
+        raise RuntimeError("a defect")
+
+
+def test_every_lane_is_run_and_told():
+    assert sorted(run_ray(count_in_turn, None, 2)) == list(range(6))
+
+
+@pytest.mark.parametrize(("work", "error"), [(fail_in_one, "^x.csv: row 7: no key$"), (break_in_one, "a defect")])
+def test_a_task_that_fails_ends_the_build(work, error):
+    with pytest.raises(DataError, match=error):
+        list(run_ray(work, None, 2))
+
+
+def test_ray_makes_the_same_bytes_as_processes(tmp_path):
+    given = {"inputs": [{"name": name, "miniature": True} for name in ("vqa-rad", "openi")], "chunk": 2}
+    reports = [
+        run_build(BuildRecipe.model_validate(given | {"folder": tmp_path / name, "processes": processes}), *engine)
+        for name, processes, *engine in (("ray", 2, run_ray), ("here", 1))
+    ]
+    assert reports[0] == reports[1] and hashes(tmp_path / "ray") == hashes(tmp_path / "here")
