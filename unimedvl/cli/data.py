@@ -1,15 +1,16 @@
-"""`unimedvl data`: what data sets can be read, and what a folder of one holds."""
+"""`unimedvl data`: what data sets can be read, what a folder of one holds, and builds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
 
 from unimedvl.cli import data_looks
+from unimedvl.cli.build_progress import StageProgress
 from unimedvl.cli.command import command
 from unimedvl.cli.options import OutputOptions
 from unimedvl.cli.terminal import Terminal
@@ -24,7 +25,7 @@ _TOLD = 10
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The data engine: sources and records.", no_args_is_help=True)
-    for function in (sources, schema, miniature, check):
+    for function in (sources, schema, miniature, check, build):
         command(group)(function)
     data_looks.register(group)
     app.add_typer(group, name="data")
@@ -137,3 +138,44 @@ def _unreadable(sample):
         except (OSError, SyntaxError, ValueError) as error:
             return Fault(f"{sample.record.dataset} {sample.record.id}", f"{picture.path}: no image: {error}")
     return None
+
+
+def build(
+    recipe: Annotated[Path, Argument(help="YAML file, such as recipes/data/demo.yaml.", show_default=False)],
+    output: OutputOptions,
+    overrides: Annotated[
+        list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Such as alignment.share=0.7.")
+    ] = None,
+    engine: Annotated[
+        Literal["processes", "ray"], Option(help="What works side by side: processes of this machine, or Ray's.")
+    ] = "processes",
+) -> None:
+    """Build shards for training out of data sets. A build that was stopped goes on when it is called again."""
+    terminal = Terminal(output)
+    from unimedvl.data.build.recipe import load_recipe
+    from unimedvl.data.build.run import run_build
+
+    settings = load_recipe(recipe, overrides or [])
+    with StageProgress(terminal) as progress:
+        told = run_build(settings, _engine(engine), progress.told)
+    if output.json:
+        terminal.document({name: told[name] for name in ("total", "sources", "stages", "splits", "shards")})
+        return
+    for name, counts in (*told["sources"].items(), ("all", told["total"])):
+        rules = ", ".join(f"{rule} {n:,}" for rule, n in counts["dropped"].items()) or "none"
+        terminal.line(f"{name}: read {counts['read']:,}, kept {counts['kept']:,}, "
+                      f"quarantined {counts['quarantined']:,}; dropped: {rules}")  # fmt: skip
+    terminal.line(", ".join(f"{split} {count:,}" for split, count in told["splits"].items()) or "no records left")
+    if told["simulated"]:
+        terminal.line(f"simulated images: {', '.join(told['simulated'])}")
+    terminal.line(settings.folder / "report.json")
+
+
+def _engine(name: str):
+    if name == "ray":
+        from unimedvl.data.build.ray_engine import run_ray
+
+        return run_ray
+    from unimedvl.data.build.lanes import run_lanes
+
+    return run_lanes
