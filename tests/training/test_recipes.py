@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from unimedvl.phantoms.examples import MAKERS
-from unimedvl.training.recipe import RecipeError, Stage, load_recipe
+from unimedvl.recipes import RecipeError
+from unimedvl.training.recipe import Stage, load_recipe
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "nano.yaml"
 
@@ -53,8 +54,8 @@ def test_later_overrides_win():
     ("override", "message"),
     [
         ("vit.stepz=5", "vit.stepz: no such field; there are steps, batch, side"),
-        ("unified.stages.0.modalities={pet: 1}", "unified.stages.0.modalities: Value error, no modality called 'pet'"),
-        ("unified.stages.0.pure_noise={draw: 1}", "unified.stages.0.pure_noise: Value error, no task called 'draw'"),
+        ("unified.stages.0.modalities={pet: 1}", "unified.stages.0.modalities: no modality called 'pet'"),
+        ("unified.stages.0.pure_noise={draw: 1}", "unified.stages.0.pure_noise: no task called 'draw'"),
         ("unified.stages.0.steps=0", "unified.stages.0.steps: Input should be greater than 0"),
         ("unified.ema=1", "unified.ema: Input should be less than 1"),
         ("vae.learning_rate=fast", "vae.learning_rate: Input should be a valid number"),

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -20,10 +18,7 @@ from pydantic import (
 from unimedvl.model.config import preset
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.examples import MAKERS, modalities_of
-
-
-class RecipeError(ValueError):
-    """A recipe that can't be read; the message names the field and what it accepts."""
+from unimedvl.recipes import read_recipe
 
 
 class _Strict(BaseModel):
@@ -181,48 +176,4 @@ def load_recipe(file: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such file, not YAML, or a wrong key or value, named with its path.
     """
-    try:
-        values = yaml.safe_load(Path(file).read_text())
-    except OSError as error:
-        raise RecipeError(f"{file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{file}: not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{file}: a recipe is a mapping of fields to values, as in recipes/nano.yaml")
-    for override in overrides:
-        _override(values, override)
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise RecipeError(f"{file}: {where}: no such field; there are {_fields(first['loc'])}") from error
-        raise RecipeError(f"{file}: {where}: {first['msg']}") from error
-
-
-def _fields(place: tuple[str | int, ...]) -> str:
-    """The fields that there are where an unknown one was given; numbers in the place count the entries of a list."""
-    model: type[BaseModel] = Recipe
-    for name in place[:-1]:
-        if isinstance(name, str):
-            kind = model.model_fields[name].annotation
-            model = next((k for k in (kind, *getattr(kind, "__args__", ())) if isinstance(k, type)
-                          and issubclass(k, BaseModel)), model)  # fmt: skip
-    return ", ".join(model.model_fields)
-
-
-def _override(values: dict, override: str) -> None:
-    """Put one ``a.b=value`` in its place; numbers in the path count the entries of a list."""
-    key, found, value = override.partition("=")
-    if not found:
-        raise RecipeError(f"{override!r} is no override; write key=value, as in vae.seed=1")
-    place, (*path, last) = values, key.split(".")
-    try:
-        for name in path:
-            place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
-        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{key}: the value is not YAML: {value!r}") from error
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise RecipeError(f"{key}: the recipe has no such field") from error
+    return read_recipe(file, Recipe, overrides, example="vae.seed=1")
