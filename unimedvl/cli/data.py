@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from unimedvl.cli import data_looks
+from unimedvl.cli import data_looks, privacy
 from unimedvl.cli.build_progress import StageProgress
 from unimedvl.cli.command import command
 from unimedvl.cli.options import OutputOptions
@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     for function in (sources, schema, miniature, check, build):
         command(group)(function)
     data_looks.register(group)
+    privacy.register(group)
     app.add_typer(group, name="data")
 
 
