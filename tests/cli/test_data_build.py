@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,15 @@ def test_a_file_that_is_no_recipe_is_told(run, recipe):
     for file, error in (("none.yaml", "none.yaml: No such file"), ("bad.yaml", "bad.yaml: not YAML: ")):
         ended = run("data", "build", file, tiny=False)
         assert ended.status == 2 and error in ended.err and ended.err.count("\n") == 1
+
+
+def test_a_folder_that_can_not_be_made_is_told(run, recipe):
+    Path("built").write_text("a file")
+    ended = run("data", "build", recipe, tiny=False)
+    assert ended.status == 2 and ended.err == "error: built: File exists\n"
+
+
+def test_without_ray_its_extra_is_named(run, recipe, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    ended = run("data", "build", recipe, "--engine", "ray", tiny=False)
+    assert ended.status == 1 and "ray is not installed; pip install 'unimedvl[ray]'" in ended.err

@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import queue
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -68,6 +69,8 @@ def _until_done(processes: list, told) -> Iterator[int]:
 
 
 def _lane(work: Work, settings: Any, lane: int, lanes: int, told) -> None:
+    # An interrupt at the terminal reaches all processes; the build ends its lanes itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_the_build, daemon=True).start()
     try:
         for done in work(settings, lane, lanes):

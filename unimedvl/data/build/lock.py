@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from unimedvl.data.error import DataError
 
@@ -21,20 +22,24 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         DataError: another build runs in it, or it can't be written.
     """
+    with _opened(folder, _BUILD) as held:
+        if not _taken(held):
+            raise DataError(f"{folder}: another build runs in this folder; wait for it or take another folder")
+        _wait_for_lanes(folder)
+        yield
+
+
+def _opened(folder: Path, name: str) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _BUILD).open("w") as held:
-            if not _taken(held):
-                raise DataError(f"{folder}: another build runs in this folder; wait for it or take another folder")
-            _wait_for_lanes(folder)
-            yield
+        return (folder / name).open("w")
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror or error}") from error
 
 
 def _wait_for_lanes(folder: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
-    with (folder / _LANES).open("w") as held:
+    with _opened(folder, _LANES) as held:
         while not _taken(held):
             if time.monotonic() > deadline:
                 raise DataError(f"{folder}: processes of an earlier build still run in this folder; end them first")
@@ -52,7 +57,6 @@ def _taken(held) -> bool:
 @contextmanager
 def lane_of(folder: Path) -> Iterator[None]:
     """Hold the folder for a lane; any number of lanes may."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LANES).open("w") as held:
+    with _opened(folder, _LANES) as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         yield

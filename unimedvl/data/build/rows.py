@@ -21,7 +21,8 @@ from unimedvl.data.error import DataError
 from unimedvl.data.shards import group_lengths, read_shard
 from unimedvl.data.source import Sample
 
-_GROUPS = 128  # row groups in memory, for images; and 8 times as many for texts
+# Row groups in memory: with their images, and of texts alone.
+_GROUPS, _TEXT_GROUPS = 16, 1024
 _FOOTERS = 1024
 
 
@@ -50,7 +51,7 @@ class Rows:
         self.count = first
         self.inputs = sum(p.count for p in self.parts if not isinstance(p.entry, Evaluation))
         self._row_group = lru_cache(maxsize=_GROUPS)(_samples)
-        self._texts = lru_cache(maxsize=8 * _GROUPS)(_texts)
+        self._texts = lru_cache(maxsize=_TEXT_GROUPS)(_texts)
         self._lengths = lru_cache(maxsize=_FOOTERS)(lambda file: tuple(group_lengths(file)))
 
     @property
