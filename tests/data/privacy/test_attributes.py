@@ -47,6 +47,17 @@ def test_the_file_says_what_was_done(made, key) -> None:
     assert shifted.LongitudinalTemporalInformationModified == "MODIFIED" and shifted.BurnedInAnnotation == "NO"
 
 
+def test_pixels_of_icons_and_bytes_of_no_image_go(made, key) -> None:
+    d, icon = made.planted(), made.planted()
+    d.IconImageSequence = [icon]
+    d.SharedFunctionalGroupsSequence = [made.planted()]
+    d.add_new(0x00420011, "OB", b"%PDF Mustermann")
+    d.ICCProfile = b"profile!"
+    new = read(deidentify_bytes(made.file_bytes(d), key).data)
+    assert "IconImageSequence" not in new and "PixelData" not in new.SharedFunctionalGroupsSequence[0]
+    assert "PixelData" in new and new.ICCProfile == b"profile!" and b"PDF" not in new.EncapsulatedDocument
+
+
 def test_what_says_nothing_of_the_patient_stays(made, key) -> None:
     new = read(deidentify_bytes(made.file_bytes(made.planted()), key).data)
     assert (new.Modality, new.BodyPartExamined, new.SequenceName) == ("CT", "CHEST", "epi2d")

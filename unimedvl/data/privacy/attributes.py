@@ -47,7 +47,8 @@ _OF_A_LIFE = re.compile("Birth|Death|Deceased")
 # UIDs that stand for kinds of things, not for things. Whatever is no UID is none of them.
 _KINDS = re.compile(r"SOPClass|TransferSyntax|CodingScheme|ContextUID|MappingResourceUID|SpecializedSOPClass")
 # Raw bytes that are part of how pixels are shown. All others, such as documents and waveforms, go.
-_KEPT_BYTES = re.compile(r"PixelData|LUTData|Palette|ICCProfile|ExtendedOffsetTable")
+_KEPT_BYTES = re.compile(r"LUTData|Palette|ICCProfile")
+_PIXEL_DATA = "PixelData"
 # The image's own terms, without which it can't be shown, whatever the patient is called.
 _KEPT_TERMS = ("SpecificCharacterSet", "PhotometricInterpretation", "Modality", "ImageType", "CodingSchemeDesignator",
                "CodeValue", "PixelPresentation", "PresentationLUTShape", "VOILUTFunction")  # fmt: skip
@@ -92,7 +93,7 @@ def deidentify_attributes(dataset: Dataset, key: Key, dates: Dates = "remove") -
     patient, known = patient_of(dataset), identifiers(dataset)
     changes = Changes()
     days = key.days(patient) if dates == "shift" else None
-    _Cleaner(key, days, known, changes).clean(dataset)
+    _Cleaner(key, days, known, changes).clean(dataset, top=True)
     dataset.PatientID = dataset.PatientName = key.pseudonym(patient)
     for keyword in ("PatientBirthDate", "PatientSex"):  # type 2: there, though empty
         setattr(dataset, keyword, "")
@@ -126,13 +127,16 @@ class _Cleaner:
     def __init__(self, key: Key, days: int | None, known: re.Pattern[str] | None, changes: Changes) -> None:
         self.key, self.days, self.known, self.changes = key, days, known, changes
 
-    def clean(self, dataset: Dataset) -> None:
+    def clean(self, dataset: Dataset, top: bool = False) -> None:
+        """Treat all elements. Pixels stay at the top alone: text in those of icons is looked for by nobody."""
         for tag in sorted(dataset.keys()):
             try:
                 element = dataset[tag]
             except _UNREADABLE:
                 del dataset[tag]
                 self.changes.add("unreadable", tag)
+                continue
+            if top and element.keyword == _PIXEL_DATA:
                 continue
             done = self._element(dataset, element)
             if done:
