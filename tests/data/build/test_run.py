@@ -24,7 +24,9 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> Path:
-    """A folder source: 16 studies of 8 patients, a copy, a re-encoded copy, and an image too small."""
+    """A folder source: 16 studies of 8 patients, a copy, a re-encoded copy, another patient's of the same image and
+    text, and an image too small.
+    """
     folder = tmp_path_factory.mktemp("table")
     rows = []
     for n in range(16):
@@ -37,6 +39,7 @@ def table(tmp_path_factory) -> Path:
     save(folder / "small.png", picture("cxr", 70, size=64))
     rows.append(rows[2] | {"id": "copy"})
     rows.append(rows[3] | {"id": "encoded", "image": "3.jpg"})
+    rows.append(rows[4] | {"id": "other", "patient": "q"})
     rows.append(rows[0] | {"id": "small", "image": "small.png"})
     rows.append({"id": "gone", "image": "gone.png", "caption": "An image that is not there."})
     (folder / "studies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -78,7 +81,7 @@ def test_what_is_read_is_kept_dropped_or_quarantined_of_each_source_and_stage(bu
         assert all(after["read"] == before["kept"] for before, after in zip(
             list(stages.values()), list(stages.values())[1:], strict=False))  # fmt: skip
     read = report["stages"]["folder"]["read"]
-    assert read == {"read": 20, "kept": 18, "quarantined": 1, "dropped": {"image-side": 1}}
+    assert read == {"read": 21, "kept": 19, "quarantined": 1, "dropped": {"image-side": 1}}
     assert report["total"]["kept"] == sum(report["splits"].values()) == len(shards_of(build, report))
     lines = [json.loads(line) for line in (build.folder / "dropped.jsonl").read_text().splitlines()]
     assert len(lines) == report["total"]["read"] - report["total"]["kept"] and all(line["reason"] for line in lines)
@@ -93,6 +96,7 @@ def test_copies_go_and_say_of_what(built):
     reasons = {line["record"]: line["reason"] for line in lines}
     assert reasons["folder copy"] == "the same pixels and words as folder r2"
     assert reasons["folder encoded"] == "the same picture and text as folder r3"
+    assert not any(line["record"] == "folder other" and line["stage"] == "duplicates" for line in lines)
     assert "gone.png" in reasons["folder gone"] and "the shorter side is 64 px" in reasons["folder small"]
 
 

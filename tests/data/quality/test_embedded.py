@@ -41,6 +41,17 @@ def test_captions_are_the_same_each_time_and_name_the_kind_of_image(instruments)
     assert "stand-in" in instruments.captioner.name
 
 
+def test_images_looked_at_together_are_captioned_as_each_alone():
+    images = [encoded(picture(kind, 3)) for kind in ("mri", "cxr", "his", "cxr")]
+    together = StandInCaptioner()
+    together.look_at([*images, b"no image"], 3)
+    alone = StandInCaptioner()
+    for image in images:
+        assert together.captions(image, record("x"), 3) == alone.captions(image, record("x"), 3)
+    with pytest.raises(DataError):
+        together.describe(b"no image")
+
+
 def test_a_text_of_its_own_modality_scores_higher_than_another(instruments):
     image, settings = encoded(picture("cxr", 3)), AlignmentSettings(captions=2)
     right = measure(record("A chest X-ray. No abnormality is seen."), [image], instruments, settings)
