@@ -94,7 +94,7 @@ def plane(case: Case, p: Points, erect: bool = False, layer: float = 0.0, vessel
     organs.paint_bones(hu, p, a, ring, erect)
     for lung in lungs:
         masks[f"{lung.side} lung"] = lung.cover
-    masks["heart"] = p.cover(inner.heart)
+    masks["heart"] = p.cover(inner.heart) * cavity
     masks["aorta"] = p.cover(inner.aorta)
     if "cardiomegaly" in (f.name for f in case.findings):
         masks["cardiomegaly"] = masks["heart"]
@@ -184,11 +184,11 @@ def projection(case: Case, size: int = 128) -> tuple[np.ndarray, dict[str, np.nd
         for name, cover in seen.masks.items():
             lengths[name] = lengths.get(name, 0) + cover * np.float32(STEP)
     tau += WATER * along_rays(case, n, lengths, detector, FRONTAL_FIELD)
-    return (_resized(tau, size), {name: _resized(v, size) for name, v in lengths.items()})
+    return (resized(tau, size), {name: resized(v, size) for name, v in lengths.items()})
 
 
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    """Cubic interpolation to size x size, pixel centres kept in place."""
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    """A square image [H, H] interpolated by cubic splines to [size, size] float32, its edges kept in place."""
     if image.shape[0] == size:
         return image
     from scipy.ndimage import map_coordinates

@@ -93,7 +93,7 @@ def spread(name: str, p: Points, inside: np.ndarray, erect: bool) -> np.ndarray:
     near = np.clip(inside, 0, 70)
     if name == "pleural effusion":
         if erect:
-            return -up + 34 * np.exp(-near / 16) + 0 * inside
+            return -up + 50 * np.exp(-near / 20) + 0 * inside
         return 0.75 * p.y - 0.62 * near - 0.16 * p.z
     if erect:
         return 0.42 * up - near
@@ -171,9 +171,9 @@ def _consolidation(f: Finding, case: Case, p: Points, lung: Lung, places: Places
     rng = np.random.default_rng((4, case.noise_seed, int(seed)))
     radius = f.size / 2
     r = np.sqrt(((p.x - x) / radius) ** 2 + ((p.y - y) / radius) ** 2 + ((p.z - z) / (radius * flat)) ** 2)
-    border = 1 - r + 0.13 * waves(rng, p, 22, 45, 8) + 0.07 * waves(rng, p, 9, 16, 8)
-    _mix(lung.content, 0.42 * ramp(border, -0.34, 0.05), LUNG_TISSUE_HU)  # ground glass about it
-    core = ramp(border, -0.02, 0.20)
+    border = 1 - r + 0.19 * waves(rng, p, 20, 48, 9) + 0.09 * waves(rng, p, 8, 15, 9)
+    _mix(lung.content, 0.46 * ramp(border, -0.42, 0.08), LUNG_TISSUE_HU)  # ground glass about it
+    core = ramp(border, -0.05, 0.26)
     _mix(lung.content, 0.97 * core, LUNG_TISSUE_HU + 0.2 * case.anatomy["contrast"])
     if places.vessels:  # air in the bronchi, which run beside the arteries
         _mix(lung.content, core * in_slice(case, p, places.layer, 1.3, (3.0, 2.0)), -800.0)

@@ -25,8 +25,8 @@ WINDOWS = {"lung": (1500.0, -600.0), "soft tissue": (400.0, 40.0)}  # width and 
 
 SLICE = 4.0  # mm
 # How likely a finding is drawn first: those that share few levels with others less often come second.
-SHARES = {"pleural effusion": 0.135, "pneumothorax": 0.12, "consolidation": 0.13, "nodule": 0.125,
-          "emphysema": 0.165, "lymphadenopathy": 0.155, "cardiomegaly": 0.17}  # fmt: skip
+SHARES = {"pleural effusion": 0.142, "pneumothorax": 0.137, "consolidation": 0.13, "nodule": 0.125,
+          "emphysema": 0.155, "lymphadenopathy": 0.148, "cardiomegaly": 0.163}  # fmt: skip
 LEAST = 0.0012  # of the image: what covers less is not offered as a structure
 
 __all__ = ["FINDINGS", "MODALITY", "SIDED", "VIEWS", "WINDOWS", "hounsfield", "render", "sample", "window"]
@@ -52,7 +52,7 @@ def sample(seed: int) -> Case:
         "field": 2 * (anatomy["half_width"] + anatomy["fat"]) + rng.uniform(72, 96),  # of view, mm
         "shift_y": rng.uniform(-4, 8),  # of the middle of the image
         "sharpness": rng.uniform(0.35, 0.75),  # cut-off of the kernel, cycles/mm
-        "dose": rng.uniform(0.5, 1.8),  # relative
+        "dose": rng.uniform(0.25, 1.8),  # relative
         "table": rng.uniform(8, 22),  # mm below the back
     }
     noise_seed = int(rng.integers(2**31))
