@@ -1,7 +1,7 @@
 """The third stage: whether text and image of a record belong together, and the better part of what is compared.
 
 It measures in lanes, a chunk at a time; then the cut compares all that was measured. Records of the sources'
-own evaluation splits are neither measured nor cut: such a set stays as it is.
+own evaluation splits are neither measured nor cut, for such a set stays as it is, and neither are instructions to draw.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from unimedvl.data.quality.alignment import (
     measurement,
 )
 from unimedvl.data.quality.embedded import StandInCaptioner, embedded_instruments
-from unimedvl.data.record import Decision
+from unimedvl.data.record import Decision, Record
 from unimedvl.data.source import Sample
 
 UNMEASURED = "alignment-unmeasured"
@@ -80,7 +80,7 @@ def _measure_chunk(recipe: BuildRecipe, part: Part, instruments: Instruments | N
     rows: list[list[Decision]] = [[] for _ in range(part.count)]
     measured: list[Measurement | None] = [None] * part.count
     told = 0
-    for numbers, samples in _batches(part, alive if instruments else []):
+    for numbers, samples in _batches(recipe, part, alive if instruments else []):
         for row, sample, decisions in zip(numbers, samples, _measured(samples, instruments, recipe), strict=True):
             record = sample.record.model_copy(update={"decisions": tuple(decisions)})
             rows[row], measured[row] = decisions, measurement(record)
@@ -90,11 +90,15 @@ def _measure_chunk(recipe: BuildRecipe, part: Part, instruments: Instruments | N
     yield part.count - told
 
 
-def _batches(part: Part, rows: list[int]) -> Iterator[tuple[list[int], list[Sample]]]:
+def _batches(recipe: BuildRecipe, part: Part, rows: list[int]) -> Iterator[tuple[list[int], list[Sample]]]:
     taken = zip(rows, samples_of(part, rows), strict=True)
-    wanted = ((row, sample) for row, sample in taken if sample.record.split not in EVALUATION)
+    wanted = ((row, sample) for row, sample in taken if _compared(sample.record, recipe))
     for batch in cut(wanted, _AT_ONCE):
         yield [row for row, _ in batch], [sample for _, sample in batch]
+
+
+def _compared(record: Record, recipe: BuildRecipe) -> bool:
+    return record.split not in EVALUATION and record.main_task_type in recipe.alignment.groups
 
 
 def _measured(samples: list[Sample], instruments: Instruments, recipe: BuildRecipe) -> Iterator[list[Decision]]:

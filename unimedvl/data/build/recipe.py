@@ -16,7 +16,7 @@ from unimedvl.data.duplicates.texts import TextSettings
 from unimedvl.data.miniatures import miniatures
 from unimedvl.data.quality.alignment import AlignmentSettings
 from unimedvl.data.quality.coarse import CoarseSettings
-from unimedvl.data.record import Split
+from unimedvl.data.record import Group, Split
 from unimedvl.data.sources import source
 from unimedvl.recipes import read_recipe
 
@@ -80,11 +80,13 @@ class DuplicateSettings(_Strict):
 
 class AlignmentStage(AlignmentSettings):
     """The settings of the cut, and who measures. instruments: `embedded` are the stand-ins, which run anywhere and
-    know simulated images alone; `none` leaves the stage out.
+    know simulated images alone; `none` leaves the stage out. groups: the tasks whose texts are compared with their
+    images; interleaved ones are left out, since an instruction to draw says nothing of what is to be seen.
     """
 
     captions: int = Field(default=1, gt=0)
     instruments: Literal["embedded", "none"] = "embedded"
+    groups: tuple[Group, ...] = Field(default=("understanding", "generation"), min_length=1)
 
 
 class BuildRecipe(_Strict):
