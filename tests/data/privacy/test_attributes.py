@@ -9,7 +9,9 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom._uid_dict import UID_dictionary
 from pydicom.config import disable_value_validation
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from unimedvl.data.error import DataError
@@ -63,6 +65,34 @@ def test_what_says_nothing_of_the_patient_stays(made, key) -> None:
     assert (new.Modality, new.BodyPartExamined, new.SequenceName) == ("CT", "CHEST", "epi2d")
     assert new.Manufacturer == "Maker of scanners" and new.ConvolutionKernel == "REMOVED"
     assert new.FrameOfReferenceUID == "1.2.840.10008.1.4.1.1"
+
+
+def values(d: Dataset, vrs: tuple[str, ...]) -> set[str]:
+    """All values of these kinds, at any depth, that are long enough to be told from others."""
+    with disable_value_validation():
+        found = ((e.value if e.VM > 1 else [e.value]) for e in d.iterall() if e.VR in vrs)
+        return {str(v) for many in found for v in many if len(str(v or "")) > 2}
+
+
+@pytest.mark.parametrize("name", [
+    "CT_small.dcm", "MR_small_implicit.dcm", "examples_palette.dcm", "examples_ybr_color.dcm", "examples_overlay.dcm",
+    "rtdose_expb.dcm", "JPEG2000.dcm", "SC_rgb_jpeg_gdcm.dcm", "693_J2KI.dcm",
+])  # fmt: skip
+def test_of_real_files_no_name_date_or_instance_is_left(key, name) -> None:
+    with open(get_testdata_file(name, download=False), "rb") as stream:
+        source = stream.read()
+    kinds, instances = ("PN", "AE", "AS", "LT", "ST", "UT", "DA", "DT", "TM"), ("UI",)
+    old, new = read(source), read(deidentify_bytes(source, key, Options(text="never")).data)
+    assert values(old, kinds) and values(old, kinds) & values(new, (*kinds, "LO", "SH", "CS")) == set()
+    left = values(old, instances) & values(new, instances)
+    assert left <= set(UID_dictionary)
+
+
+def test_what_somebody_typed_is_emptied(key) -> None:
+    d = Dataset()
+    d.PatientID, d.ContentDescription, d.SegmentLabel = "1", "Iowa result", "Liver"
+    deidentify_attributes(d, key)
+    assert d.ContentDescription == "" and d.SegmentLabel == "Liver"
 
 
 def test_one_patient_has_one_pseudonym_and_another_project_another(made, key) -> None:

@@ -41,6 +41,8 @@ _DUMMIES = {
 }  # fmt: skip
 _FREE_TEXT = ("LT", "ST", "UT", "UC", "UR", "PN", "AE")
 _SHORT_TEXT = ("LO", "SH", "CS")
+# Short, but whatever somebody typed.
+_TYPED = re.compile(r"(Description|Comments?|ImageID)$")
 _DATE_VRS = ("DA", "DT", "TM")
 # Of a person, not of an examination: no option of the profile keeps them.
 _OF_A_LIFE = re.compile("Birth|Death|Deceased")
@@ -179,7 +181,7 @@ class _Cleaner:
         if element.VR in _DATE_VRS:
             del dataset[element.tag]
             return "removed"
-        if element.VR in _FREE_TEXT:
+        if element.VR in _FREE_TEXT or (element.VR in _SHORT_TEXT and _TYPED.search(element.keyword)):
             element.value = ""
             return "emptied"
         if element.VR in _SHORT_TEXT and element.keyword not in _KEPT_TERMS and self._identifies(element):
