@@ -55,7 +55,7 @@ class Surfaces:
 
 def columns(case: Case, n: int) -> np.ndarray:
     """Middle of each of n columns [mm] from the middle of the scan."""
-    return ((np.arange(n) + 0.5) / n - 0.5) * case.anatomy["width"]
+    return (((np.arange(n) + 0.5) / n - 0.5) * case.anatomy["width"]).astype(np.float32)
 
 
 def surfaces(case: Case, u: np.ndarray) -> Surfaces:
@@ -81,7 +81,9 @@ def surfaces(case: Case, u: np.ndarray) -> Surfaces:
         depth = depth - thick[name]
         top[name] = depth
     choroid = anatomy["choroid"] * (1 - 0.012 * (u - anatomy["fovea"]) ** 2)
-    return Surfaces(top, tips, rpe, rpe_end, bruch, bruch + choroid, bare)
+    # What is drawn from these is large, and single precision is exact to far less than a micrometre.
+    narrow = [np.asarray(v, np.float32) for v in (tips, rpe, rpe_end, bruch, bruch + choroid, bare)]
+    return Surfaces({name: depth.astype(np.float32) for name, depth in top.items()}, *narrow)
 
 
 def _thickness(case: Case, u: np.ndarray, found: dict[str, Finding]) -> dict[str, np.ndarray]:

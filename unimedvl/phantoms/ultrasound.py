@@ -123,9 +123,12 @@ def _gallstones(rng: np.random.Generator, anatomy: dict[str, float]) -> Finding:
     grade, severity = _grade(rng)
     wanted = int(rng.integers(*((2, 4), (4, 6), (6, 8))[grade]))
     shape, rows = abdomen.gallbladder(anatomy), []
-    for u in np.linspace(-0.62, 0.72, wanted):
-        radius = min(rng.uniform(2.8, 4.6), 0.30 * shape.b, 0.40 * 1.34 * shape.a / (wanted - 1))
-        u += rng.uniform(-0.01, 0.01)
+    start, end = (rng.uniform(-0.62, -0.2), rng.uniform(0.3, 0.72)) if grade == 0 else (-0.62, 0.72)
+    gaps = rng.uniform(0.8, 1.2, wanted - 1)
+    gaps *= (end - start) / gaps.sum()
+    for u in start + np.concatenate([[0.0], np.cumsum(gaps)]):
+        # They do not touch, so that they can be counted.
+        radius = min(rng.uniform(2.8, 4.6), 0.30 * shape.b, 0.44 * gaps.min() * shape.a)
         # They lie on the wall that is away from the probe.
         v = (0.80 + 0.30 * u) * (1 - abs(u) ** 2.5) ** 0.4 - radius / shape.b
         rows += [*shape.at(float(u), float(v)), radius]
