@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from io import BytesIO
 
+import numpy as np
 import pydicom
 import pytest
 from hypothesis import given
@@ -65,6 +67,21 @@ def test_what_says_nothing_of_the_patient_stays(made, key) -> None:
     assert (new.Modality, new.BodyPartExamined, new.SequenceName) == ("CT", "CHEST", "epi2d")
     assert new.Manufacturer == "Maker of scanners" and new.ConvolutionKernel == "REMOVED"
     assert new.FrameOfReferenceUID == "1.2.840.10008.1.4.1.1"
+
+
+@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_implicit.dcm", "image_dfl.dcm", "rtdose_1frame.dcm"])
+def test_damaged_files_give_one_error_that_holds_nothing_of_them(key, name) -> None:
+    with open(get_testdata_file(name, download=False), "rb") as stream:
+        source = stream.read()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(source[: random.integers(200, len(source) + 1)])
+        for place in random.integers(132, min(len(damaged), 2500), 6):
+            damaged[place] = random.integers(256)
+        try:
+            deidentify_bytes(bytes(damaged), key, Options(text="never"))
+        except DataError as error:
+            assert re.fullmatch(r"[\w ,.;:()/'%-]{5,200}", str(error))
 
 
 def values(d: Dataset, vrs: tuple[str, ...]) -> set[str]:

@@ -202,6 +202,16 @@ def test_a_folder_of_other_settings_or_other_things_is_refused(source, tmp_path,
         deidentify_folder(tmp_path / "empty", tmp_path / "out2", key)
 
 
+def test_a_damaged_log_is_refused(source, tmp_path, key) -> None:
+    deidentify_folder(source, tmp_path / "out", key)
+    log = tmp_path / "out" / NAME
+    whole = log.read_text()
+    for damaged in ("no json\n", "[]\n", whole + "{}\n"):
+        log.write_text(damaged)
+        with pytest.raises(DataError, match="no audit log; give an empty folder"):
+            deidentify_folder(source, tmp_path / "out", key)
+
+
 def test_the_command_tells_counts_and_what_was_left_out(source, tmp_path, capsys, monkeypatch, made) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["data", "privacy-key", "key"]) == 0

@@ -17,6 +17,7 @@ from unimedvl.data.privacy.profile import EDITION
 
 NAME = "audit.jsonl"
 _FORMAT = 1
+_FIELDS = {"kind", "status", "input_sha256"}
 
 
 def settings(key: Key, options: Options) -> dict:
@@ -96,7 +97,7 @@ class AuditLog:
             if end < len(data):
                 os.truncate(self.file, end)
             lines = [json.loads(line) for line in data[:end].splitlines()]
-            if all(isinstance(line, dict) for line in lines):
+            if all(isinstance(line, dict) for line in lines) and all(_FIELDS <= line.keys() for line in lines[1:]):
                 return lines
         except OSError as error:
             raise DataError(f"{self.file}: {error.strerror}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ from unimedvl.imaging.source import MAX_BYTES, inflated_size, open_source
 
 # What pydicom raises on damaged files.
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, NotImplementedError,
-            AssertionError, OverflowError, struct.error, InvalidDicomError, BytesLengthException, RecursionError,
-            MemoryError)  # fmt: skip
+            AssertionError, OverflowError, RecursionError, MemoryError, struct.error, zlib.error, InvalidDicomError,
+            BytesLengthException)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -72,53 +72,57 @@ def deidentify_folder(
     if not files:
         raise DataError(f"{source}: expected DICOM files below it, found no file")
     _make(out)
-    log, summary = AuditLog(out, settings(key, options)), Summary()
-    outputs = {line["output"]: input_hash for input_hash, line in log.written.items()}
-    seen: set[str] = set()
+    run = _Run(Path(out), key, options)
     for number, file in enumerate(files, 1):
-        input_hash = ""
+        data, input_hash = b"", ""
         try:
             data = _contents(file)
             input_hash = hashlib.sha256(data).hexdigest()
-            _one(data, input_hash, out, key, options, log, outputs, seen, summary)
+            run.take(data, input_hash)
         except _LeftOut as error:
-            log.add(quarantined(input_hash, str(error)))
-            summary.quarantined.append(Quarantined(file.relative_to(source), input_hash, str(error)))
+            run.log.add(quarantined(input_hash, str(error)))
+            run.summary.quarantined.append(Quarantined(file.relative_to(source), input_hash, str(error)))
             if quarantine is not None and input_hash:
                 _make(quarantine)
-                _write(quarantine / f"{input_hash}.dcm", data)
+                _write(Path(quarantine) / f"{input_hash}.dcm", data)
         progress(Progress(number, len(files)))
-    return summary
+    return run.summary
 
 
 class _LeftOut(Exception):
     """Why a file is left out, without anything of its contents or name."""
 
 
-def _one(
-    data: bytes, input_hash: str, out: Path, key: Key, options: Options, log: AuditLog,
-    outputs: dict[str, str], seen: set[str], summary: Summary,
-) -> None:  # fmt: skip
-    """De-identify one file, unless it is done or was already met in this run."""
-    if input_hash in seen:
-        summary.duplicates += 1
-        return
-    if _is_done(out, log.written.get(input_hash)):
-        seen.add(input_hash)
-        summary.done_before += 1
-        return
-    try:
-        file = deidentify_bytes(data, key, options)
-    except DataError as error:
-        raise _LeftOut(str(error)) from error
-    output = f"{file.patient}/{file.uid}.dcm"
-    if outputs.setdefault(output, input_hash) != input_hash:
-        raise _LeftOut("another file has the same SOPInstanceUID and other contents")
-    _make(out / file.patient)
-    _write(out / output, file.data)
-    log.add(written(input_hash, hashlib.sha256(file.data).hexdigest(), output, file))
-    seen.add(input_hash)
-    summary.written += 1
+class _Run:
+    """What a run knows of its output folder: the log, which input is at which place, and what it met already."""
+
+    def __init__(self, out: Path, key: Key, options: Options) -> None:
+        self.out, self.key, self.options = out, key, options
+        self.log, self.summary = AuditLog(out, settings(key, options)), Summary()
+        self._inputs = {line["output"]: input_hash for input_hash, line in self.log.written.items()}
+        self._met: set[str] = set()
+
+    def take(self, data: bytes, input_hash: str) -> None:
+        """De-identify one file, unless it is done or was met before. Raises _LeftOut."""
+        if input_hash in self._met:
+            self.summary.duplicates += 1
+            return
+        if _is_done(self.out, self.log.written.get(input_hash)):
+            self._met.add(input_hash)
+            self.summary.done_before += 1
+            return
+        try:
+            file = deidentify_bytes(data, self.key, self.options)
+        except DataError as error:
+            raise _LeftOut(str(error)) from error
+        output = f"{file.patient}/{file.uid}.dcm"
+        if self._inputs.setdefault(output, input_hash) != input_hash:
+            raise _LeftOut("another file has the same SOPInstanceUID and other contents")
+        _make(self.out / file.patient)
+        _write(self.out / output, file.data)
+        self.log.add(written(input_hash, hashlib.sha256(file.data).hexdigest(), output, file))
+        self._met.add(input_hash)
+        self.summary.written += 1
 
 
 def _is_done(out: Path, line: dict | None) -> bool:

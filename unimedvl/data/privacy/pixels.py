@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydicom._uid_dict import UID_dictionary
 from pydicom.dataset import Dataset
 from pydicom.pixels import pack_bits, pixel_array
 from pydicom.uid import RLELossless
@@ -89,7 +90,9 @@ def _decoded(dataset: Dataset) -> np.ndarray:
     except DataError:
         raise
     except _UNDECODABLE as error:
-        raise DataError(f"pixels can't be decoded ({syntax.name}, {type(error).__name__})") from error
+        # What is no transfer syntax may be anything, a name too.
+        known_syntax = UID_dictionary[syntax][0] if syntax in UID_dictionary else "unknown transfer syntax"
+        raise DataError(f"pixels can't be decoded ({known_syntax}, {type(error).__name__})") from error
     colour = int(dataset.SamplesPerPixel) == 3
     stored = stored.reshape(frames, int(dataset.Rows), int(dataset.Columns), *((3,) if colour else ()))
     known = _COLOURS if colour else (*_GREYS, "PALETTE COLOR")
