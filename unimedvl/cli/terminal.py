@@ -104,9 +104,9 @@ class _Notes(logging.Handler):
         self.terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A library that is imported later may add a handler of its own, which would tell all again.
-        for other in logging.getLogger(record.name.partition(".")[0]).handlers:
-            if other is not self:
+        # The hub's library is imported later, and adds a handler of its own that would tell all again.
+        for other in logging.getLogger("huggingface_hub").handlers:
+            if type(other) is logging.StreamHandler:
                 other.setLevel(logging.CRITICAL + 1)
         # Of a captured Python warning, what counts follows "file:line: Category: ".
         text = record.getMessage().strip().splitlines()[0] if record.getMessage().strip() else ""
