@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from unimedvl.data.captions import lexicon
 from unimedvl.data.captions.embedded import EmbeddedWriter
 from unimedvl.data.captions.generation import generation_samples
+from unimedvl.data.captions.original import original_of
+from unimedvl.data.captions.rules import faults
 from unimedvl.data.error import DataError
 from unimedvl.data.quality import coarse
-from unimedvl.data.record import sha256
+from unimedvl.data.record import Record, sha256
 from unimedvl.data.shards import read_shard, write_shard
-from unimedvl.data.source import Sample
+from unimedvl.data.source import Sample, answer, pictures
 from unimedvl.data.sources import source
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.parser import parse
@@ -31,7 +36,7 @@ class Careless(EmbeddedWriter):
 @pytest.mark.parametrize("modality", SIMULATORS)
 @pytest.mark.parametrize("kind", ["caption", "report"])
 def test_the_embedded_writer_stands_every_rule_on_simulated_studies(captioned, modality, kind):
-    for seed in range(12):
+    for seed in range(5):
         made = generation_samples(captioned(modality, seed, kind), EmbeddedWriter())
         assert [s.record.sub_task_type for s in made] == ["text_to_image", "text_to_image_planned"]
         decisions = made[0].record.decisions
@@ -119,3 +124,28 @@ def test_a_record_without_one_captioned_image_is_an_error(captioned, change, rea
     sample = captioned("cxr", 1)
     with pytest.raises(DataError, match=reason):
         generation_samples(Sample(sample.record.model_copy(update=change), sample.images), EmbeddedWriter())
+
+
+RECORD = Record(
+    main_task_type="understanding", sub_task_type="caption", modality="cxr", dataset="invented", id="1",
+    input_img=pictures(["1.png"]), message=(answer("A chest X-ray."),),
+)  # fmt: skip
+KINDS = ("site", "finding", "diagnosis", None)
+NAMES = {kind: [n for n, (k, _) in lexicon.terms().items() if k == kind] for kind in KINDS}
+SIDE = st.sampled_from(["left ", "right ", "bilateral ", ""])
+FINDING, SITE = st.sampled_from(NAMES["finding"] + NAMES[None]), st.sampled_from(NAMES["site"])
+SENTENCES = st.one_of(
+    st.builds("There is a small {}{} in the {}{}.".format, SIDE, FINDING, SIDE, SITE),
+    st.builds("No {} or {} is seen.".format, FINDING, st.sampled_from(NAMES["diagnosis"])),
+    st.builds("The {}{} is consistent with {}.".format, SIDE, SITE, st.sampled_from(NAMES["diagnosis"])),
+    st.builds("{}{} with {}{}, measuring 12 x 7 mm.".format, SIDE, FINDING, SIDE, FINDING),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(SENTENCES, min_size=1, max_size=4), st.sampled_from(["cxr", "ct", "mri", "cfp", "his", "mixed"]))
+def test_the_prompt_of_the_embedded_writer_stands_the_rules_whatever_the_caption(sentences, modality):
+    record = RECORD.model_copy(update={"message": (answer(" ".join(sentences)),), "modality": modality})
+    writer = EmbeddedWriter()
+    prompt = writer.prompt(b"", record, writer.description(b"", record))
+    assert faults("prompt", prompt, original_of(record)) == []

@@ -113,13 +113,14 @@ def _one(axis: frozenset[str], stated: Sequence[str]) -> list[str]:
 
 
 def _scene(original: Original) -> str:
-    """What every image of the modality has in it, where that is sure."""
+    """What every image of the modality has in it, where that is sure; nothing that lies on one side."""
     modality = MODALITIES.get(original.modality)
     if modality is None:
         return ""
-    shown = read(modality.scene).regions
-    sure = original.modality in lexicon.IMPLIED or (shown and shown <= original.facts.regions)
-    return modality.scene if sure else ""
+    shown = read(modality.scene)
+    sure = original.modality in lexicon.IMPLIED or (shown.regions and shown.regions <= original.facts.regions)
+    one_sided = any(len(m.sides) == 1 for m in shown.mentions)
+    return modality.scene if sure and not one_sided else ""
 
 
 def _gross(facts: Facts) -> list[str]:

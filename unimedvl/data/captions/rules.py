@@ -26,7 +26,8 @@ Kind = Literal["description", "prompt", "plan"]
 
 _ENGLISH = frozenset(
     ("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "from", "has", "have", "in", "is", "it", "its",
-     "no", "not", "of", "on", "or", "show", "shows", "that", "the", "there", "this", "to", "with", "without")
+     "no", "not", "of", "on", "or", "seen", "show", "shows", "that", "the", "there", "this", "to", "view", "with",
+     "without", "after", "before", "create", "draw", "generate", "make", "realistic")
 )  # fmt: skip
 # Words after which a text can be told from another language by its small words.
 _ENOUGH_WORDS = 12

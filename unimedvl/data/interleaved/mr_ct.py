@@ -1,4 +1,4 @@
-"""MRI to CT and back, of one slice. There is no simulated CT: pairs come from data sets alone."""
+"""MRI to CT and back, of one slice. No simulated study has both: pairs come from data sets alone."""
 
 from __future__ import annotations
 
