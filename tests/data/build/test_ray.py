@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from unimedvl.data.build.ray_engine import run_ray
+from unimedvl.data.build.ray_engine import run_ray, start_ray
 from unimedvl.data.build.recipe import BuildRecipe
 from unimedvl.data.build.run import run_build
 from unimedvl.data.error import DataError
@@ -20,7 +20,7 @@ def cluster():
     """One Ray for all tests here: starting it takes seconds."""
     # The workers can't import this file, so its functions travel to them.
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    start_ray(2)
     yield
     ray.shutdown()
 

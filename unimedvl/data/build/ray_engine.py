@@ -14,6 +14,8 @@ from typing import Any
 from unimedvl.data.build.lanes import Work
 from unimedvl.data.error import DataError
 
+_NICENESS = "RAY_worker_niceness"
+
 
 def run_ray(work: Work, settings: Any, lanes: int) -> Iterator[int]:
     """As `lanes.run_lanes`. Ray is started where it does not run yet, and ended again.
@@ -25,7 +27,7 @@ def run_ray(work: Work, settings: Any, lanes: int) -> Iterator[int]:
 
     started = not ray.is_initialized()
     if started:
-        _start(lanes)
+        start_ray(lanes)
     try:
         yield from _until_done(work, settings, lanes)
     finally:
@@ -33,14 +35,22 @@ def run_ray(work: Work, settings: Any, lanes: int) -> Iterator[int]:
             ray.shutdown()
 
 
-def _start(lanes: int) -> None:
+def start_ray(lanes: int) -> None:
+    """Join the cluster that `RAY_ADDRESS` names, else start Ray here for so many lanes."""
     import ray
 
-    # Relative paths of a recipe are meant from here; nothing of this machine's is uploaded.
     options: dict = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     if "RAY_ADDRESS" not in os.environ:
         options["num_cpus"] = lanes
-    ray.init(**options)
+    given = os.environ.get(_NICENESS)
+    # Ray's own 15 leaves its workers next to nothing where other programs run.
+    os.environ[_NICENESS] = given or "0"
+    try:
+        ray.init(**options)
+    finally:
+        del os.environ[_NICENESS]
+        if given is not None:
+            os.environ[_NICENESS] = given
 
 
 def _until_done(work: Work, settings: Any, lanes: int) -> Iterator[int]:
@@ -72,7 +82,7 @@ def _told(error) -> DataError:
 
 
 def _lane(work: Work, settings: Any, lane: int, lanes: int, folder: str) -> Iterator[int]:
-    os.chdir(folder)
+    os.chdir(folder)  # from where the recipe's relative paths are meant
     # One by one: Ray sends into the generator, which not all that `yield from` hands on can take.
     for done in work(settings, lane, lanes):  # noqa: UP028
         yield done
