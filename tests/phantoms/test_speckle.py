@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from unimedvl.phantoms import speckle
 
@@ -21,6 +22,13 @@ def test_the_point_spread_correlates_neighbours():
     down = np.corrcoef(field[:-2].ravel(), field[2:].ravel())[0, 1]
     across = np.corrcoef(field[:, :-2].ravel(), field[:, 2:].ravel())[0, 1]
     assert across > 0.6 and abs(down) < 0.15
+
+
+def test_blurring_is_the_gaussian_filter_of_scipy():
+    image = np.random.default_rng(4).random((40, 60), dtype=np.float32)
+    for spread in ((0.6, 0.6), (1.05, 2.5)):
+        right = gaussian_filter(image.astype(float), spread, mode="nearest", truncate=3.0)
+        assert np.allclose(speckle.blurred(image, spread), right, atol=1e-5)
 
 
 def test_a_steady_echo_adds_to_the_amplitude():

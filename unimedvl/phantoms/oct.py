@@ -15,10 +15,9 @@ Depth is stretched against width, as scanners display it. Sizes of findings are 
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from unimedvl.phantoms import retina
-from unimedvl.phantoms.speckle import decibels, intensity, resized
+from unimedvl.phantoms.speckle import blurred, decibels, intensity, resized
 from unimedvl.phantoms.study import Case, Finding, Severity, Study
 
 MODALITY = "oct"
@@ -27,8 +26,8 @@ FINDINGS = ("intraretinal fluid", "subretinal fluid", "drusen", "geographic atro
             "macular hole")
 SIDED: frozenset[str] = frozenset()
 
-NATIVE = 256                # A-scans, and samples of each
-SPREAD = (0.75, 0.85)       # of the point spread, in samples down and across: about 8 um and 47 um (FWHM)
+NATIVE = 250                # A-scans, and samples of each
+SPREAD = (0.75, 0.85)       # of the point spread, in samples down and across: about 8 um and 48 um (FWHM)
 
 # Backscatter in decibels over the floor, and attenuation in 1/mm.
 OPTICS = {
@@ -239,7 +238,7 @@ def _display(case: Case) -> np.ndarray:
     step = anatomy["depth"] / NATIVE / 1000.0
     passed = np.exp(-2.0 * step * (np.cumsum(attenuation, 0) - attenuation / 2))
     fall = 10 ** (-0.1 * anatomy["rolloff"] * np.linspace(0, 1, NATIVE, dtype=np.float32))[:, None]
-    light = gaussian_filter(backscatter * passed * fall, SPREAD, mode="nearest", truncate=3.0) + 1.0
+    light = blurred(backscatter * passed * fall, SPREAD) + 1.0
     rng = np.random.default_rng([case.noise_seed, 1])
     even = np.ones((NATIVE, NATIVE), np.float32)
     level = decibels(light * intensity(rng, even, SPREAD, looks=int(anatomy["looks"])))
@@ -290,8 +289,10 @@ def _lay(power: np.ndarray, loss: np.ndarray, name: str, amount: np.ndarray) -> 
 def _choroidal_lumens(rng: np.random.Generator, z: np.ndarray, at: retina.Surfaces) -> np.ndarray:
     """Extent of the choroid's vessels, small ones above, large ones below, [NATIVE, NATIVE] in 0 to 1."""
     deep = np.clip((z - at.bruch) / np.maximum(at.sclera - at.bruch, 1.0), 0, 1)
-    fields = [gaussian_filter(rng.standard_normal((NATIVE, NATIVE), dtype=np.float32), s, truncate=2.5)
-              for s in ((3.0, 1.6), (7.5, 3.6))]
+    fields = []
+    for rows, across, spread in ((125, 250, (1.5, 1.6)), (84, 125, (2.5, 1.8))):
+        noise = blurred(rng.standard_normal((rows, across), dtype=np.float32), spread)
+        fields.append(resized(noise, NATIVE))
     fine, coarse = (f / f.std() for f in fields)
     extent = np.clip(1.3 * (np.where(deep < 0.35, fine - 0.3, coarse)) + 0.2, 0, 1)
     return extent * np.clip(8 * (deep - 0.08), 0, 1) * np.clip(12 * (0.97 - deep), 0, 1)

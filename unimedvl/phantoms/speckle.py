@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 
 def intensity(rng: np.random.Generator, scattering: np.ndarray, spread: tuple[float, float],
@@ -33,9 +32,9 @@ def intensity(rng: np.random.Generator, scattering: np.ndarray, spread: tuple[fl
     for _ in range(looks):
         for part in range(2):
             field = rng.standard_normal(amplitude.shape, dtype=np.float32) * amplitude * np.float32(np.sqrt(0.5))
-            field = gaussian_filter(field, spread, mode="nearest", truncate=3.0) * np.float32(gain)
+            field = blurred(field, spread) * np.float32(gain)
             if steady is not None and part == 0:
-                field += gaussian_filter(steady, spread, mode="nearest", truncate=3.0)
+                field += blurred(steady, spread)
             total += field * field
     return total / looks
 
@@ -45,12 +44,36 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return 10.0 * np.log10(np.maximum(power, 1e-12))
 
 
+def blurred(image: np.ndarray, spread: tuple[float, float]) -> np.ndarray:
+    """Gaussian blur of [H, W], down and across, cut at 3 standard deviations; edges are continued.
+
+    For the few taps of a point spread, sums of shifted images are several times as fast as scipy's filters.
+    """
+    for axis, sigma in enumerate(spread):
+        taps = _taps(sigma)
+        reach, n = len(taps) - 1, image.shape[axis]
+        padded = np.pad(image, [(reach, reach) if k == axis else (0, 0) for k in range(2)], mode="edge")
+        rows = padded if axis == 0 else padded.T
+        total = rows[reach : reach + n] * taps[0]
+        for k in range(1, reach + 1):
+            total += (rows[reach - k : reach - k + n] + rows[reach + k : reach + k + n]) * taps[k]
+        image = total if axis == 0 else total.T
+    return image
+
+
 @lru_cache(maxsize=16)
+def _taps(sigma: float) -> np.ndarray:
+    """The middle of a Gaussian kernel and its one side; the whole kernel sums to 1."""
+    taps = np.exp(-0.5 * (np.arange(int(3 * sigma + 0.5) + 1) / sigma) ** 2)
+    taps = (taps / (2 * taps.sum() - taps[0])).astype(np.float32)
+    taps.flags.writeable = False
+    return taps
+
+
 def _energy(sigma: float) -> float:
-    """Sum of the squares of the Gaussian kernel that `gaussian_filter` takes."""
-    impulse = np.zeros(int(8 * sigma) + 9)
-    impulse[len(impulse) // 2] = 1.0
-    return float((gaussian_filter(impulse, sigma, truncate=3.0) ** 2).sum())
+    """Sum of the squares of the kernel."""
+    taps = _taps(sigma)
+    return float(2 * (taps**2).sum() - taps[0] ** 2)
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
