@@ -12,6 +12,7 @@ from unimedvl.data.captions.generation import generation_samples
 from unimedvl.data.captions.original import original_of
 from unimedvl.data.captions.rules import faults
 from unimedvl.data.error import DataError
+from unimedvl.data.examples import example_of
 from unimedvl.data.quality import coarse
 from unimedvl.data.record import Record, sha256
 from unimedvl.data.shards import read_shard, write_shard
@@ -19,6 +20,7 @@ from unimedvl.data.source import Sample, answer, pictures
 from unimedvl.data.sources import source
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.parser import parse
+from unimedvl.tasks import THINK_FIRST
 
 RULES = ["caption-description", "caption-prompt", "caption-plan"]
 
@@ -38,7 +40,7 @@ class Careless(EmbeddedWriter):
 def test_the_embedded_writer_stands_every_rule_on_simulated_studies(captioned, modality, kind):
     for seed in range(5):
         made = generation_samples(captioned(modality, seed, kind), EmbeddedWriter())
-        assert [s.record.sub_task_type for s in made] == ["text_to_image", "text_to_image_planned"]
+        assert [s.record.sub_task_type for s in made] == ["text_to_image"] * 2
         decisions = made[0].record.decisions
         assert [d.rule for d in decisions] == RULES
         assert all(d.kept and d.score == 0 and not d.reason for d in decisions), decisions
@@ -50,7 +52,7 @@ def test_prompt_and_plan_say_what_the_caption_says(captioned):
         found = {(f.name, f.side) for f in parse(plain.attributes["caption"], "cxr")}
         assert {(f.name, f.side) for f in parse(plain.message[0].value, "cxr")} == found
         assert {(f.name, f.side) for f in parse(planned.message[1].value, "cxr")} == found
-        assert planned.message[0] == plain.message[0] and len(plain.message) == 1
+        assert planned.message[0].value == f"{THINK_FIRST} {plain.message[0].value}" and not plain.message[1].value
         assert planned.message[1].value.startswith("<think>") and planned.message[1].value.endswith("</think>")
 
 
@@ -71,6 +73,12 @@ def test_the_original_stays_beside_what_was_written_and_the_image_becomes_the_ou
     assert all(d.kept for d in coarse.decide(record, [sample.images[0]()], coarse.CoarseSettings(shortest_side=64)))
 
 
+def test_records_are_examples_to_draw_from_with_and_without_a_plan(captioned):
+    plain, planned = (example_of(s) for s in generation_samples(captioned("cxr", 3), EmbeddedWriter()))
+    assert plain.task == planned.task == "generate" and len(plain.targets) == 1 and not plain.images
+    assert plain.turns[0][1] == "" and planned.turns[0][1].startswith("<think>")
+
+
 def test_a_text_that_breaks_a_rule_is_refused_with_the_reason_and_the_caption_stands(captioned):
     sample = captioned("cxr", 0, text="Chest X-ray with a left pleural effusion.")
     (made,) = generation_samples(sample, Careless())
@@ -87,7 +95,7 @@ def test_the_same_record_and_seed_give_the_same_texts_and_seeds_differ(captioned
         return [generation_samples(captioned("cfp", n), EmbeddedWriter(seed))[1].record.text for n in range(5)]
 
     assert texts(0) == texts(0) != texts(1)
-    assert len({text.split(" ")[0] for text in texts(0)}) > 1
+    assert len({text.split(" ")[2] for text in texts(0)}) > 1
 
 
 def test_no_diagnosis_of_the_caption_is_in_the_description(captioned):

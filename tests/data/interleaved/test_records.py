@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from unimedvl.data.error import DataError
+from unimedvl.data.examples import example_of
 from unimedvl.data.interleaved.degradation import DECLARED, Degradation, declared, whole_blocks
 from unimedvl.data.interleaved.records import Construction, constructed, simulated
 from unimedvl.data.interleaved.super_resolution import paired
@@ -14,7 +15,7 @@ from unimedvl.data.interleaved.tasks import TASKS, task_of
 from unimedvl.data.quality import coarse
 from unimedvl.data.shards import embed, read_shard, write_shard
 from unimedvl.data.slices import png
-from unimedvl.data.source import Sample
+from unimedvl.data.source import Sample, answer, question
 from unimedvl.data.sources import source
 from unimedvl.phantoms import simulate
 from unimedvl.phantoms.parser import parse
@@ -28,7 +29,7 @@ SOURCES = {
 }  # fmt: skip
 # The modalities whose simulated studies have a task.
 SIMULATED = {
-    "super_resolution": {"cxr", "mri", "his", "cfp"}, "t2_flair": {"mri"}, "mr_ct": set(), "staining": {"his"},
+    "super_resolution": {"cxr", "mri", "his", "cfp"}, "t2_flair": {"mri"}, "mr_ct": {"mri"}, "staining": {"his"},
     "segmentation": {"cxr", "mri", "his", "cfp"}, "counterfactual": {"cxr"},
 }  # fmt: skip
 
@@ -138,6 +139,29 @@ def test_a_counterfactual_changes_the_finding_that_it_names_and_explains_it():
             assert 0 < changed.mean() < 0.6
 
 
+def test_a_change_that_is_worded_as_a_request_is_asked_as_it_is(pairs):
+    sample = pairs("icg-cxr")[0]
+    turns = question("Show this image without it."), answer("It is gone.")
+    asked = sample.record.model_copy(update={"message": turns})
+    made = constructed(Sample(asked, sample.images)).record
+    assert made.message[0].value == "<image>\nShow this image without it."
+
+
+def test_a_degradation_in_a_sources_own_words_is_kept_as_it_is(pairs):
+    sample = pairs("ixi")[0]
+    told = sample.record.attributes | {"degradation": "in some way"}
+    made = constructed(Sample(sample.record.model_copy(update={"attributes": told}), sample.images)).record
+    assert made.attributes["degradation"] == "in some way" and DECLARED not in made.attributes
+    assert "4x" in made.message[0].value
+
+
+def test_records_are_examples_of_the_models_tasks():
+    (made, *_) = simulated("mr_ct", "mri", 4)
+    example = example_of(made)
+    assert example.task == "translate" and len(example.images) == len(example.targets) == 1
+    assert example.turns == ((made.record.message[0].value.removeprefix("<image>\n"), made.record.message[1].value),)
+
+
 def test_simulated_training_and_test_studies_are_told_apart():
     (made, *_) = simulated("segmentation", "cfp", FIRST_TRAINING_SEED, 64)
     assert made.record.split == "train" and made.record.patient == f"cfp-{FIRST_TRAINING_SEED}"
@@ -154,7 +178,7 @@ def test_pairs_that_cannot_be_used_are_errors_that_say_why(pairs):
     with pytest.raises(DataError, match="her2: expected 0, 1\\+, 2\\+, 3\\+, found '4'"):
         changed(attributes={"her2": "4"})
     with pytest.raises(DataError, match="no interleaved task takes interleaved translation with source 'T1'"):
-        changed(sub_task_type="translation", attributes={"source": "T1", "target": "CT"})
+        changed(sub_task_type="translation", attributes={"source": "T1", "target": "US"})
     with pytest.raises(DataError, match="expected one input and one output image, found 1 and 0"):
         changed(output_img=())
     with pytest.raises(DataError, match="no image that can be read"):

@@ -15,7 +15,8 @@ from unimedvl.data.interleaved.wording import Wording, chosen, every, generator
 # Wishes that must be found again in the words.
 WISHES = {
     "factor": "4", "source": "T2", "target": "FLAIR", "contrast": "fluid is dark", "her2": "3+", "meaning": "staining",
-    "change": "The left effusion resolves.", "explanation": "The left effusion is gone; the rest is unchanged.",
+    "change_in_words": "The left effusion resolves.",
+    "explanation": "The left effusion is gone; the rest is unchanged.",
 }  # fmt: skip
 
 

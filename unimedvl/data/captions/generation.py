@@ -12,17 +12,19 @@ from unimedvl.data.captions.rules import BY, PUBLISHED, Kind, Lengths, Original,
 from unimedvl.data.captions.writer import Writer
 from unimedvl.data.error import DataError
 from unimedvl.data.record import Decision, Message, Record
-from unimedvl.data.source import Sample
+from unimedvl.data.source import Sample, answer, question
+from unimedvl.tasks import THINK_FIRST
 
-TEXT_TO_IMAGE, PLANNED = "text_to_image", "text_to_image_planned"
+TASK = "text_to_image"
 
 
 def generation_samples(sample: Sample, writer: Writer, lengths: Lengths = PUBLISHED) -> list[Sample]:
     """The record with the prompt and, where its plan stands the rules, the one with the plan too.
 
-    Ids are the original's with the task after a slash; the attribute `original` has the original's. Each decision
-    (`caption-description`, `caption-prompt`, `caption-plan`) names who wrote and what judged, keeps the record, and has
-    the number of broken rules as score: 0 where the text is used.
+    The answer is the plan, after a request that begins with `tasks.THINK_FIRST`; it is empty where there is none. Ids
+    are the original's with `text_to_image` or `text_to_image_planned` after a slash; the attribute `original` has the
+    original's. Each decision (`caption-description`, `caption-prompt`, `caption-plan`) names who wrote and what judged,
+    keeps the record, and has the number of broken rules as score: 0 where the text is used.
 
     Raises:
         DataError: the record has no caption or not one image, an image can't be loaded, or the writer can't do it.
@@ -38,10 +40,10 @@ def generation_samples(sample: Sample, writer: Writer, lengths: Lengths = PUBLIS
     plan, planned = _judged("plan", writer.plan(image, record, prompt), original, writer, lengths)
     told = {"original": record.id, "caption": original.text} | ({"description": description} if description else {})
     decisions = (*record.decisions, described, prompted, planned)
-    made = [_record(record, TEXT_TO_IMAGE, (Message(speaker="human", value=prompt),), told, decisions)]
+    made = [_record(record, TASK, (question(prompt, 0), answer("")), told, decisions)]
     if plan:
-        turns = (Message(speaker="human", value=prompt), Message(speaker="gpt", value=plan))
-        made.append(_record(record, PLANNED, turns, told, decisions))
+        turns = question(f"{THINK_FIRST} {prompt}", 0), answer(plan)
+        made.append(_record(record, f"{TASK}_planned", turns, told, decisions))
     return [Sample(r, sample.images) for r in made]
 
 
@@ -55,16 +57,16 @@ def _judged(kind: Kind, text: str, original: Original, writer: Writer, lengths: 
 
 
 def _record(
-    record: Record, task: str, turns: tuple[Message, ...], told: dict[str, str], decisions: tuple[Decision, ...]
+    record: Record, name: str, turns: tuple[Message, ...], told: dict[str, str], decisions: tuple[Decision, ...]
 ) -> Record:
     return Record(
         main_task_type="generation",
-        sub_task_type=task,
+        sub_task_type=TASK,
         modality=record.modality,
         dataset=record.dataset,
         output_img=record.input_img,
         message=turns,
-        id=f"{record.id}/{task}",
+        id=f"{record.id}/{name}",
         licence=record.licence,
         patient=record.patient,
         study=record.study,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from unimedvl.data.interleaved.task import InterleavedTask, Pair, as_png
@@ -13,6 +14,8 @@ from unimedvl.phantoms.study import Finding, Study
 from unimedvl.phantoms.vocabulary import MODALITIES, capitalised, phrase
 
 _MODALITY = "cxr"
+# A change that is worded as a request already.
+_REQUEST = re.compile(r"(?:show|add|draw|make|remove)\b", re.IGNORECASE)
 # What the simulator draws of a finding: once it is gone, and when it is there.
 _SIGNS = {
     "cardiomegaly": ("the heart fills less than half of the width", "the heart fills more than half of the width"),
@@ -28,7 +31,7 @@ _VERBS = {"resolved": ("resolves", "resolve"), "new": ("develops", "develop")}
 def _told(record: Record) -> Mapping[str, str]:
     """Change and explanation: attributes where they were constructed before, else the data set's own messages."""
     texts = {m.speaker: " ".join(m.value.replace(IMAGE_MARK, " ").split()) for m in record.message}
-    own = {"change": texts.get("human", ""), "explanation": texts.get("gpt", "")}
+    own = {"change_in_words": texts.get("human", ""), "explanation": texts.get("gpt", "")}
     return own | {name: text for name, text in record.attributes.items() if text}
 
 
@@ -56,27 +59,37 @@ def _said(finding: Finding, change: str) -> dict[str, str]:
     rng = generator("", 0)
     explanation = edit_reply("counterfactual", rng, modality=_MODALITY, finding=finding, change=change)
     sign = _SIGNS[finding.name][change == "new"]
-    return {"change": f"{capitalised(who)} {verb}.", "explanation": f"{explanation} {capitalised(sign)}."}
+    return {"change_in_words": f"{capitalised(who)} {verb}.", "explanation": f"{explanation} {capitalised(sign)}."}
+
+
+_REPLIES = (
+    "{explanation}",
+    "What has changed: {explanation}",
+    "(The difference|The change): {explanation}",
+)
+_WORDING = Wording(
+    requests=(
+        "{change_in_words} (Show|Draw) the image (after|with) this change.",
+        "(Please |)show this (patient|image) after this change: {change_in_words}",
+        "(Imagine|Suppose) this: {change_in_words} How would this image look?",
+        "{change_in_words}",
+    ),
+    replies=_REPLIES,
+)
+_AS_IT_IS = Wording(("{change_in_words}",), _REPLIES)
+
+
+def _wording(wishes: Mapping[str, str]) -> Wording:
+    return _AS_IT_IS if _REQUEST.match(wishes["change_in_words"]) else _WORDING
 
 
 COUNTERFACTUAL = InterleavedTask(
     name="counterfactual",
     sub_task_type="counterfactual",
-    wishes=("change", "explanation"),
-    wording=Wording(
-        requests=(
-            "{change} (Show|Draw) the image (after|with) this change.",
-            "(Please |)show this (patient|image) after this change: {change}",
-            "(Imagine|Suppose) this: {change} How would this image look?",
-            "{change}",
-        ),
-        replies=(
-            "{explanation}",
-            "What has changed: {explanation}",
-            "(The difference|The change): {explanation}",
-        ),
-    ),
-    kept=("change", "explanation"),
+    wishes=("change_in_words", "explanation"),
+    wording=_WORDING,
+    kept=("change_in_words", "explanation"),
     complete=_told,
+    worded_by=_wording,
     pairs=_pairs,
 )

@@ -1,12 +1,14 @@
-"""MRI to CT and back, of one slice. No simulated study has both: pairs come from data sets alone."""
+"""MRI to CT and back, of one slice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from unimedvl.data.interleaved.task import InterleavedTask
+from unimedvl.data.interleaved.task import InterleavedTask, Pair, as_png
 from unimedvl.data.interleaved.wording import Wording
 from unimedvl.data.record import Record
+from unimedvl.phantoms.brain_ct import companion_ct
+from unimedvl.phantoms.study import Study
 
 _CONTRAST = {
     "CT": "grey follows how much the tissue attenuates X-rays, and dense bone is white",
@@ -14,12 +16,29 @@ _CONTRAST = {
 }
 
 
+# What the other image is called: MRI, or its weighting.
+_MRI = ("MRI", "T1", "T2")
+
+
 def _takes(told: Mapping[str, str]) -> bool:
-    return {told.get("source"), told.get("target")} == set(_CONTRAST)
+    pair = [told.get("source"), told.get("target")]
+    return "CT" in pair and any(name in pair for name in _MRI)
 
 
 def _told(record: Record) -> Mapping[str, str]:
-    return record.attributes | {"contrast": _CONTRAST.get(record.attributes.get("target", ""), "")}
+    return record.attributes | {"contrast": _CONTRAST["CT" if record.attributes.get("target") == "CT" else "MRI"]}
+
+
+def _pairs(study: Study) -> Iterator[Pair]:
+    """The T1 image of a simulated brain and the CT of the same head, both ways."""
+    if study.modality != "mri" or "t1" not in study.images:
+        return
+    mr = study.images["t1"]
+    images = {"T1": as_png(mr), "CT": as_png(companion_ct(study.case, mr.shape[0]))}
+    for source, target in (("T1", "CT"), ("CT", "T1")):
+        told = {"source": source, "target": target}
+        modality = "ct" if target == "CT" else "mri"
+        yield Pair(f"{source}-{target}".lower(), modality, images[source], images[target], told)
 
 
 MR_CT = InterleavedTask(
@@ -43,4 +62,5 @@ MR_CT = InterleavedTask(
     aligned=True,
     takes=_takes,
     complete=_told,
+    pairs=_pairs,
 )

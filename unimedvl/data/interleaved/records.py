@@ -82,7 +82,7 @@ def _words(
     """The turns, and the decision that names what worded them; its score is how many texts were refused."""
     key = f"{record.dataset} {record.id}"
     wishes = task.wished(record)
-    texts = list(task.wording.worded(key, how.seed, wishes))
+    texts = list(task.words(key, how.seed, wishes))
     refused = []
     by = f"{BY}: templates, seed {how.seed}"
     if how.rewriter is not None:

@@ -14,6 +14,7 @@ from unimedvl.data.interleaved.wording import Wording
 from unimedvl.data.record import Message, Picture, Record
 from unimedvl.data.source import Load, Sample
 from unimedvl.phantoms.study import Study
+from unimedvl.tasks import UPSCALE_FACTOR
 
 # What simulated pairs are made with where nothing else is asked for: as `sources.ixi` has it.
 USUAL = Degradation()
@@ -52,9 +53,10 @@ def _whole(load: Load, name: str, factor: int) -> np.ndarray:
 
 
 def _told(record: Record) -> Mapping[str, str]:
-    """The attributes, with the factor of what is declared."""
+    """The attributes, with the factor of what is declared; the usual one where a source has words of its own for it."""
     found = declared(record.attributes)
-    return record.attributes | (found.attributes() if found else {})
+    usual = {"factor": str(UPSCALE_FACTOR)} if record.attributes.get("degradation") else {}
+    return usual | record.attributes | (found.attributes() if found else {})
 
 
 def _pairs(study: Study) -> Iterator[Pair]:

@@ -39,6 +39,7 @@ class InterleavedTask:
     record, by its attributes. pairs: of a simulated study that has the task; none where it has not.
     takes: whether a record's wishes are this task's. aligned: whether both images show the same anatomy in greys or
     colours, so that a shift between them can be measured. complete: the wishes of a record that says them otherwise.
+    worded_by: another wording for some wishes; None for the one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class InterleavedTask:
     aligned: bool = False
     takes: Callable[[Mapping[str, str]], bool] = field(default=lambda told: True, repr=False)
     complete: Callable[[Record], Mapping[str, str]] = field(default=lambda record: record.attributes, repr=False)
+    worded_by: Callable[[Mapping[str, str]], Wording] | None = field(default=None, repr=False)
     pairs: Callable[[Study], Iterator[Pair]] = field(default=lambda study: iter(()), repr=False)
 
     def wished(self, record: Record) -> dict[str, str]:
@@ -62,6 +64,11 @@ class InterleavedTask:
             if not told.get(name):
                 raise DataError(f"{record.dataset} {record.id}: attributes: no {name}, which {self.name} needs")
         return {name: told[name] for name in self.wishes}
+
+    def words(self, key: str, seed: int, wishes: Mapping[str, str]) -> tuple[str, str]:
+        """The request and the reply, as key and seed have it."""
+        wording = self.worded_by(wishes) if self.worded_by else self.wording
+        return wording.worded(key, seed, wishes)
 
 
 def as_png(image: np.ndarray) -> bytes:
