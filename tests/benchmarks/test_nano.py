@@ -50,7 +50,7 @@ class Oracle:
         if request.text == WHAT_MODALITY:
             return TextResult(look.view.kind)
         rng = np.random.default_rng(look.study.case.seed)
-        known = {q.text: q.answer for q in questions(look.study, rng, look.view.name)}
+        known = {q.text: q.answer for q in questions(look.study, rng, look.view.name, self.held_out.modalities)}
         return TextResult(known[request.text])
 
     def report(self, request: Request) -> TextResult:
@@ -105,7 +105,7 @@ def test_every_task_is_tested():
 
 @pytest.fixture(scope="module")
 def held_out() -> HeldOut:
-    return HeldOut()
+    return HeldOut(modalities=Judge.load().modalities)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation
 from unimedvl.phantoms import dermoscopy, lesions, parser, skin, vocabulary
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import Case, Finding
-from unimedvl.phantoms.words import derm
+from unimedvl.phantoms.words import dermoscopy as words
 
 GRADES = ("mild", "moderate", "severe")
 # How far beyond its outline, in mm, a lesion may fade or reach out.
@@ -162,17 +162,17 @@ def test_bad_sizes_and_findings_are_refused():
 
 
 def test_reports_are_read_back(monkeypatch):
-    monkeypatch.setitem(vocabulary.MODALITIES, "derm", derm.WORDS)
+    monkeypatch.setitem(vocabulary.MODALITIES, "dermoscopy", words.WORDS)
     parser._lexicon.cache_clear()
     try:
         rng = random.Random(0)
         for case in cases()[:200]:
             study = dermoscopy.Study(case, {"dermoscopy": np.zeros((8, 8, 3), np.uint8)}, {})
-            for modality in ("derm", None):
+            for modality in ("dermoscopy", None):
                 read = parser.parse(report(study, rng), modality)
                 assert {(p.name, p.severity) for p in read} == {(f.name, f.severity) for f in case.findings}
-        for term in derm.WORDS.terms:
+        for term in words.WORDS.terms:
             for name in (*term.names, *term.heard):
-                assert parser.parse_findings(f"There is {name}.", "derm") == {term.name}, name
+                assert parser.parse_findings(f"There is {name}.", "dermoscopy") == {term.name}, name
     finally:
         parser._lexicon.cache_clear()

@@ -12,7 +12,7 @@ from unimedvl.phantoms import colon, endoscopy, parser, vocabulary
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import Case, Finding
 from unimedvl.phantoms.vocabulary import place
-from unimedvl.phantoms.words import endo
+from unimedvl.phantoms.words import endoscopy as words
 
 GRADES = ("mild", "moderate", "severe")
 # How far, in pixels at 128, a finding's rim, groove or soft edge may reach beyond its mask.
@@ -58,7 +58,7 @@ def test_findings_grades_and_hours_are_evenly_spread():
     grades = Counter((f.name, f.severity) for findings in drawn for f in findings)
     assert len(grades) == 3 * len(endoscopy.FINDINGS) and max(grades.values()) < 2.5 * min(grades.values())
     hours = Counter(f.place for findings in drawn for f in findings if f.place)
-    assert set(hours) == set(endo.HOURS) and max(hours.values()) < 1.6 * min(hours.values())
+    assert set(hours) == set(words.HOURS) and max(hours.values()) < 1.6 * min(hours.values())
 
 
 @pytest.mark.parametrize("name", endoscopy.FINDINGS)
@@ -156,18 +156,18 @@ def test_bad_sizes_and_findings_are_refused():
 
 
 def test_reports_are_read_back(monkeypatch):
-    monkeypatch.setitem(vocabulary.MODALITIES, "endo", endo.WORDS)
+    monkeypatch.setitem(vocabulary.MODALITIES, "endoscopy", words.WORDS)
     parser._lexicon.cache_clear()
     try:
         rng = random.Random(0)
         for case in cases()[:200]:
             study = endoscopy.Study(case, {"colonoscopy": np.zeros((8, 8, 3), np.uint8)}, {})
-            told = {(f.name, f.severity, place(endo.WORDS.term(f.name), f)) for f in case.findings}
-            for modality in ("endo", None):
+            told = {(f.name, f.severity, place(words.WORDS.term(f.name), f)) for f in case.findings}
+            for modality in ("endoscopy", None):
                 read = parser.parse(report(study, rng), modality)
                 assert {(p.name, p.severity, p.place) for p in read} == told
-        for term in endo.WORDS.terms:
+        for term in words.WORDS.terms:
             for name in (*term.names, *term.heard):
-                assert parser.parse_findings(f"There is {name}.", "endo") == {term.name}, name
+                assert parser.parse_findings(f"There is {name}.", "endoscopy") == {term.name}, name
     finally:
         parser._lexicon.cache_clear()

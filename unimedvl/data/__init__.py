@@ -16,5 +16,14 @@ slices   what those of volumes share
 quality/ the three stages of quality control
 duplicates/  the same image or text found again, splits by patient, contamination
 build/   a recipe's sources read, checked and written
+scan     records of shards without their images, and single samples fetched
+staged   what later stages of a build decided, joined to its records
+inspect  records to be looked at
+stats/   what a set holds, as numbers and as a page
+page     HTML pages and thumbnails
+captions/    descriptions, prompts and plans to draw by
+interleaved/ tasks made of pairs, worded by templates or a language model
+privacy/ DICOM files without what tells whose they are
+examples records as examples of the model's tasks
 loader   shards as one shuffled, weighted stream
 """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unimedvl.phantoms import cxr, fundus, histology, mri
+from unimedvl.phantoms import ct, cxr, dermoscopy, endoscopy, fundus, histology, mri, oct, ultrasound
 from unimedvl.phantoms.study import Case, Finding, Simulator, Study
 
 # A new modality is one new file and one new entry here.
-SIMULATORS: dict[str, Simulator] = {m.MODALITY: m for m in (cxr, mri, histology, fundus)}
+SIMULATORS: dict[str, Simulator] = {
+    m.MODALITY: m for m in (cxr, mri, histology, fundus, ct, oct, ultrasound, endoscopy, dermoscopy)
+}
 
 __all__ = ["SIMULATORS", "Case", "Finding", "Simulator", "Study", "known_to", "simulate"]
 

@@ -14,7 +14,7 @@ from unimedvl.phantoms.lesions import Lesion
 from unimedvl.phantoms.skin import Layers, bubbles, camera, hairs, healthy_skin, lens, reflectance, ruler
 from unimedvl.phantoms.study import Case, Finding, Severity, Study
 
-MODALITY = "derm"
+MODALITY = "dermoscopy"
 VIEWS = ("dermoscopy",)
 FINDINGS = ("melanocytic naevus", "melanoma", "seborrhoeic keratosis", "basal cell carcinoma", "vascular lesion",
             "dermatofibroma")

@@ -34,7 +34,7 @@ from unimedvl.phantoms.mucosa import (
 from unimedvl.phantoms.shapes import blur, cover, grid, ramp, strokes
 from unimedvl.phantoms.study import Case, Finding, Severity, Study
 
-MODALITY = "endo"
+MODALITY = "endoscopy"
 VIEWS = ("colonoscopy",)
 FINDINGS = ("polyp", "ulcer", "mucosal bleeding", "diverticula", "colitis")
 SIDED: frozenset[str] = frozenset()

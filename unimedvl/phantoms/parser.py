@@ -28,7 +28,7 @@ _SEVERITY: dict[str, Severity] = {
 }
 
 # What looks like a finding and is none, or is another's.
-_NOT_A_FINDING = ("pericardial effusion", "joint effusion", "mass effect")
+_NOT_A_FINDING = ("pericardial effusion", "joint effusion", "mass effect", "subcutaneous emphysema")
 
 _SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
 # A word after which an earlier negation no longer holds.

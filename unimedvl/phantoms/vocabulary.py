@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 from unimedvl.phantoms.study import Finding, Study
 from unimedvl.phantoms.terms import DEGREE, Modality, Rng, Term, View, VocabularyError, pick
-from unimedvl.phantoms.words import cfp, cxr, his, mri
+from unimedvl.phantoms.words import cfp, ct, cxr, dermoscopy, endoscopy, his, mri, oct, us
 
-MODALITIES: dict[str, Modality] = {m.WORDS.code: m.WORDS for m in (cxr, mri, his, cfp)}
+MODALITIES: dict[str, Modality] = {
+    m.WORDS.code: m.WORDS for m in (cxr, mri, his, cfp, ct, oct, us, endoscopy, dermoscopy)
+}
 
 
 def modality_of(study: Study) -> Modality:

@@ -9,6 +9,10 @@ audit                stage 3: the sample that experts rate, the seven dimensions
 ratings              what raters say, as CSV
 agreement            Krippendorff's alpha
 audit_report         stage 3 in Markdown
+audit_folder         the sample and the raters' files
+audit_form           the local server in which raters rate
+audit_page           its pages
+audit_assets         its style and script
 
 Stages 1 and 2 give `Decision`s; what can't be judged at all raises DataError, for the caller to quarantine.
 """

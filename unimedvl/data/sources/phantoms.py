@@ -17,6 +17,7 @@ from unimedvl.data.record import Group, Message, Picture, Record
 from unimedvl.data.slices import png
 from unimedvl.data.source import Item, Sample, Source, answer, need, question
 from unimedvl.phantoms import SIMULATORS, Study
+from unimedvl.phantoms.brain_ct import companion_ct
 from unimedvl.phantoms.captions import caption, plan
 from unimedvl.phantoms.examples import degrade, to_pixels
 from unimedvl.phantoms.questions import questions
@@ -199,8 +200,8 @@ def _counterfactual(about: _About) -> Iterator[Sample]:
 
 
 def _pairs(about: _About) -> Iterator[Sample]:
-    """What only some modalities have: two sequences of one brain, two stains of one section."""
-    images = about.study.images
+    """What only some modalities have: two sequences of one brain, its MR and its CT, two stains of one section."""
+    images, case = about.study.images, about.study.case
     if about.study.modality == "his":
         level = about.study.attributes["her2"]
         turns = edit_turns("stain", about.key, her2=level)
@@ -209,6 +210,11 @@ def _pairs(about: _About) -> Iterator[Sample]:
         source, target = _shuffled(["t2", "flair"], about.rng)
         turns = edit_turns("translate", about.key, source=_SEQUENCES[source], target=_SEQUENCES[target])
         yield about.sample("interleaved", "translation", turns, [about.image(source)], [about.image(target)])
+        pair = [about.image("t1"), (f"{about.key}-ct", companion_ct(case, images["t1"].shape[0]))]
+        source, target = ("T1", "CT") if about.rng.random() < 0.5 else ("CT", "T1")
+        pair = pair if target == "CT" else pair[::-1]
+        turns = edit_turns("translate", f"{about.key} ct", source=source, target=target)
+        yield about.sample("interleaved", "translation", turns, pair[:1], pair[1:])
 
 
 SOURCE = Source(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unimedvl.phantoms.terms import EXTENT, Modality, Term, View
 
 WORDS = Modality(
-    code="derm",
+    code="dermoscopy",
     module="dermoscopy",
     said="dermoscopy",
     aliases=("dermatoscopy", "dermoscopic image", "dermatoscopic image", "dermoscopy image"),

@@ -7,7 +7,7 @@ from unimedvl.phantoms.terms import AMOUNT, EXTENT, Modality, Term, View
 HOURS = ("12 o'clock", "3 o'clock", "6 o'clock", "9 o'clock")
 
 WORDS = Modality(
-    code="endo",
+    code="endoscopy",
     module="endoscopy",
     said="colonoscopy",
     aliases=("endoscopy", "endoscopic image", "colonoscopy image"),
