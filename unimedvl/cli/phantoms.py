@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SIMULATED = "SIMULATED by physics and chance (unimedvl.phantoms). Not a patient. Not for clinical use."
 CAPTION_HEIGHT = 14
 
-Modality = Annotated[str | None, Option(help="Such as cxr, mri, his or cfp.")]
+Modality = Annotated[str | None, Option(help="Such as cxr, mri or oct; all in turn where none is named.")]
 Size = Annotated[int, Option(min=64, max=512, help="Side in pixels.")]
 Seed = Annotated[int, Option(min=0, help="Of the first study; the next has the next.")]
 
