@@ -111,6 +111,16 @@ def test_only_what_lies_in_the_ultrasound_regions_is_kept(made, key) -> None:
     assert (stored[~inside] == image.min()).all() and np.array_equal(stored[inside], image[inside])
 
 
+def test_pixels_are_not_called_clean_where_text_was_not_looked_for(made, key) -> None:
+    region = Dataset()
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1 = region.RegionLocationMaxY1 = 255
+    d = made.captured(made.chest())
+    d.Modality, d.SequenceOfUltrasoundRegions = "US", [region]
+    new = pydicom.dcmread(BytesIO(deidentify_bytes(made.file_bytes(d), key, Options(text="never")).data))
+    assert "BurnedInAnnotation" not in new and len(new.DeidentificationMethodCodeSequence) == 1
+
+
 def test_text_inside_an_ultrasound_region_is_blanked_too(made, key) -> None:
     region = Dataset()
     region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0

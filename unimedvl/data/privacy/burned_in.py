@@ -32,8 +32,8 @@ _SOLID = 0.7
 _BLURRED = 10
 # Letters above this height seldom touch; what is as tall and branched is a vessel or colour Doppler.
 _TOUCHING = 32
-# Connected parts above this number are noise or tissue.
-_MANY = 6000
+# The tallest parts that are looked at: where there are more, they are noise and tissue.
+_MANY = 2500
 # Of a letter's box, the share that its strokes fill at least; frames and lines fill less.
 _LEAST_INK = 0.1
 
@@ -118,15 +118,13 @@ def _parted(bright: np.ndarray) -> Iterator[list[_Glyph]]:
 
 def _glyphs(bright: np.ndarray, thin: np.ndarray, parts: np.ndarray) -> list[_Glyph]:
     """Connected bright parts that have the size and sharpness of glyphs; `thin` is their top-hat transform."""
-    labels, count = ndimage.label(parts, np.ones((3, 3), int))
-    if count == 0 or count > _MANY:
-        return []
+    labels, _ = ndimage.label(parts, np.ones((3, 3), int))
+    places = [(n, place) for n, place in enumerate(ndimage.find_objects(labels), 1) if _has_size_of_text(place)]
+    places = sorted(places, key=lambda p: p[1][0].start - p[1][0].stop)[:_MANY]
     edge = ndimage.grey_dilation(bright, (3, 3)) - ndimage.grey_erosion(bright, (5, 5))
     found = []
-    for number, place in enumerate(ndimage.find_objects(labels), 1):
+    for number, place in places:
         box = Box(place[0].start, place[1].start, place[0].stop, place[1].stop)
-        if not (_LOWEST <= box.height <= _HIGHEST and 1 <= box.width <= 14 * box.height):
-            continue
         inside = labels[place] == number
         if inside.sum() < max(box.height, _LEAST_INK * inside.size):
             continue
@@ -135,6 +133,11 @@ def _glyphs(bright: np.ndarray, thin: np.ndarray, parts: np.ndarray) -> list[_Gl
         grey = float(np.percentile(bright[place][inside], 90))
         found.append(_Glyph(box, grey, float(inside.mean()), _letters(inside)))
     return found
+
+
+def _has_size_of_text(place: tuple[slice, slice]) -> bool:
+    height, width = (s.stop - s.start for s in place)
+    return _LOWEST <= height <= _HIGHEST and width <= 14 * height
 
 
 def _letters(inside: np.ndarray) -> int:

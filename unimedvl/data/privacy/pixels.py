@@ -71,7 +71,7 @@ def clean_pixels(dataset: Dataset, text: Text = "auto") -> Blanked:
         raise DataError("BurnedInAnnotation is YES but no text was found; look at the image")
     stored[:, blank] = _black(dataset, stored)
     _store(dataset, stored)
-    return Blanked(looked or keep is not None, tuple(boxes), outside, float(blank.mean()))
+    return Blanked(looked, tuple(boxes), outside, float(blank.mean()))
 
 
 def _decoded(dataset: Dataset) -> np.ndarray:
