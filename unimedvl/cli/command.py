@@ -14,7 +14,7 @@ import typer
 # Which extra brings a package that the base install leaves out.
 EXTRAS = {
     "scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo",
-    "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray",
+    "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray", "dicomanonymizer": "privacy",
 }  # fmt: skip
 
 

@@ -209,12 +209,13 @@ def _pairs(about: _About) -> Iterator[Sample]:
     if {"t2", "flair"} <= set(images):
         source, target = _shuffled(["t2", "flair"], about.rng)
         turns = edit_turns("translate", about.key, source=_SEQUENCES[source], target=_SEQUENCES[target])
-        yield about.sample("interleaved", "translation", turns, [about.image(source)], [about.image(target)])
+        named = {"source": _SEQUENCES[source], "target": _SEQUENCES[target]}
+        yield about.sample("interleaved", "translation", turns, [about.image(source)], [about.image(target)], **named)
         pair = [about.image("t1"), (f"{about.key}-ct", companion_ct(case, images["t1"].shape[0]))]
         source, target = ("T1", "CT") if about.rng.random() < 0.5 else ("CT", "T1")
         pair = pair if target == "CT" else pair[::-1]
         turns = edit_turns("translate", f"{about.key} ct", source=source, target=target)
-        yield about.sample("interleaved", "translation", turns, pair[:1], pair[1:])
+        yield about.sample("interleaved", "translation", turns, pair[:1], pair[1:], source=source, target=target)
 
 
 SOURCE = Source(
