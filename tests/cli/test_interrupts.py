@@ -38,14 +38,13 @@ class Talk:
         self.shown = ""
         os.write(self.master, text.encode())
 
-    def until(self, word: str) -> str:
-        """Read what is shown until `word` is in it, from when something was typed last."""
+    def until(self, word: str) -> None:
+        """Read what is shown since something was typed last, until `word` and then the prompt are in it."""
         end = time.monotonic() + PATIENCE
-        while word not in self.shown:
+        while word not in self.shown or not f"\n{self.shown}".endswith("\n> "):
             ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
             assert ready, f"no {word!r} in {self.shown!r}"
             self.shown += os.read(self.master, 4096).decode(errors="replace")
-        return self.shown
 
     def speaks(self, question: str) -> None:
         """Ask, and hold the terminal's output: the program stops where it shows the first of its answer."""
@@ -58,7 +57,7 @@ class Talk:
         while fcntl.ioctl(self.slave, termios.FIONREAD, bytes(4)) != bytes(4):
             assert time.monotonic() < end, "the question was not read"
             time.sleep(0.05)
-        time.sleep(1)  # from the question to the first of the answer
+        time.sleep(2)  # from the question to the first of the answer
 
     def ended(self) -> int:
         return self.process.wait(PATIENCE)
@@ -73,7 +72,7 @@ class Talk:
 @pytest.fixture
 def talk(model_folder, tmp_path):
     opened = Talk(tmp_path, "chat", "--model", str(model_folder), "--max-tokens", "8")
-    opened.until("> ")
+    opened.until("")
     yield opened
     opened.close()
 
