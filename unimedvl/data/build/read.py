@@ -19,6 +19,7 @@ from PIL import Image
 
 from unimedvl.data.build.chunks import Chunk, chunks_of, cut
 from unimedvl.data.build.lock import lane_of
+from unimedvl.data.build.made import made
 from unimedvl.data.build.places import input_folder
 from unimedvl.data.build.recipe import BuildRecipe, Evaluation, Input
 from unimedvl.data.duplicates.hashes import ImageHash, fixed_form, perceptual_hash, pixel_hash
@@ -49,7 +50,7 @@ def read_lane(recipe: BuildRecipe, lane: int, lanes: int) -> Iterator[int]:
                     continue
                 chunk = Chunk(folder_of(recipe, entry), number)
                 if not chunk.done:
-                    _read_chunk(chunk, part, recipe, isinstance(entry, Evaluation))
+                    _read_chunk(chunk, made(part, entry), recipe, isinstance(entry, Evaluation))
                 yield len(part)
 
 
@@ -77,7 +78,7 @@ class _Outcome:
         return counts | known | {"dropped": self.dropped, "quarantined": self.quarantined}
 
 
-def _read_chunk(chunk: Chunk, items: list[Item], recipe: BuildRecipe, evaluation: bool) -> None:
+def _read_chunk(chunk: Chunk, items: Iterable[Item], recipe: BuildRecipe, evaluation: bool) -> None:
     """Write a chunk's shard, a record at a time, then its page."""
     out = _Outcome()
     chunk.folder.mkdir(parents=True, exist_ok=True)

@@ -30,13 +30,17 @@ class _Strict(BaseModel):
 
 class Input(_Strict):
     """One source. folder: its published form. miniature: take the source's miniature instead, which the build
-    writes into its own folder. limit: items of it that are read, all where None.
+    writes into its own folder. limit: items of it that are read, all where None. captions: of each captioned image
+    make records to draw by as well (`captions/`). pairs: give pairs of images, once they are seen to lie on each
+    other, words from the templates of their task (`interleaved/`).
     """
 
     name: str
     folder: Path | None = None
     miniature: bool = False
     limit: int | None = Field(default=None, gt=0)
+    captions: bool = False
+    pairs: bool = False
 
     @field_validator("name")
     @classmethod
@@ -53,7 +57,6 @@ class Input(_Strict):
         if self.miniature and self.name not in miniatures():
             raise ValueError(f"{self.name}: there is no miniature of it; there are {', '.join(miniatures())}")
         return self
-
 
     @property
     def simulated(self) -> bool:
