@@ -30,6 +30,8 @@ SHORTER = {
     "benchmarks.machine": MACHINE,
     "benchmarks.judge": "--count 2",
     "benchmarks.curves": "",
+    "benchmarks.burned_in": "--drawings 1 --side 128",
+    "benchmarks.data": "--images 4 --repeats 1 --records",
     "pytest": "--quiet -k test_encoders",
     "unimedvl.demo": "--steps 2",
     "make demo": "--steps 2 --out {folder}-page/index.html",
