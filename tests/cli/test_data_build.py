@@ -29,6 +29,8 @@ def test_a_build_tells_its_counts_and_where_the_report_is(run, recipe):
     ended = run("data", "build", recipe, tiny=False)
     assert ended.status == 0 and "vqa-rad: read 5, kept 4, quarantined 0; dropped: contaminated: image 1" in ended.out
     assert "simulated images: vqa-rad" in ended.out and ended.out.splitlines()[-1] == "built/report.json"
+    page = Path("built/stats.html").read_text()
+    assert "vqa-rad" in page and "simulated" in page and ended.out.splitlines()[-2] == "built/stats.html"
     assert "read: 5 in " in ended.err and "written: 4 in " in ended.err
     assert not run("data", "build", recipe, "--quiet", tiny=False).err
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Name = Annotated[str, Argument(help="Of a source; `unimedvl data sources` lists them.", show_default=False)]
 # Faults that are told one by one; the rest are counted.
 _TOLD = 10
+# The data card of a build, in its folder.
+CARD = "stats.html"
 
 
 def register(app: typer.Typer) -> None:
@@ -159,6 +161,9 @@ def build(
     settings = load_recipe(recipe, overrides or [])
     with StageProgress(terminal) as progress:
         told = run_build(settings, _engine(engine), progress.told)
+    if not (settings.folder / CARD).is_file():  # a finished build doesn't change
+        counted = data_looks.counted_stages(terminal, [settings.folder])
+        data_looks.write_card([settings.folder], counted, "A data build", settings.folder / CARD)
     if output.json:
         terminal.document({name: told[name] for name in ("total", "sources", "stages", "splits", "shards")})
         return
@@ -169,6 +174,7 @@ def build(
     terminal.line(", ".join(f"{split} {count:,}" for split, count in told["splits"].items()) or "no records left")
     if told["simulated"]:
         terminal.line(f"simulated images: {', '.join(told['simulated'])}")
+    terminal.line(settings.folder / CARD)
     terminal.line(settings.folder / "report.json")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -13,6 +13,9 @@ from typer import Argument, Option
 from unimedvl.cli.command import command
 from unimedvl.cli.options import OutputOptions
 from unimedvl.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from unimedvl.data.stats.count import Counts
 
 Shards = Annotated[
     list[Path], Argument(help="Shards (*.parquet), or folders of them, or a build's folder.", show_default=False)
@@ -75,6 +78,27 @@ def shard(
         terminal.line(f"{out}: {count:,} records, {len(faults):,} faults")
 
 
+def counted_stages(terminal: Terminal, paths: list[Path]) -> list[Counts]:
+    """What is in each stage of a build, or in shards."""
+    from unimedvl.data.stats.count import count_stage
+    from unimedvl.data.stats.stages import stages_of
+
+    counted = []
+    for stage in stages_of(paths):
+        with _progress(terminal, stage.name, stage.total) as told:
+            counted.append(count_stage(stage, told))
+    return counted
+
+
+def write_card(paths: list[Path], counted: list[Counts], title: str, out: Path) -> None:
+    """Write the page of what was counted."""
+    from unimedvl.data.page import write_page
+    from unimedvl.data.staged import simulated_inputs
+    from unimedvl.data.stats.card import card
+
+    write_page(out, card(counted, title, [name for p in paths for name in simulated_inputs(p)]))
+
+
 def stats(
     paths: Shards,
     output: OutputOptions,
@@ -82,21 +106,11 @@ def stats(
 ) -> None:
     """Count what is in a set, or in each stage of a build: a page in the manner of a data card, or --json."""
     terminal = Terminal(output)
-    from unimedvl.data.page import write_page
-    from unimedvl.data.staged import simulated_inputs
-    from unimedvl.data.stats.card import card
-    from unimedvl.data.stats.count import count_stage
-    from unimedvl.data.stats.stages import stages_of
-
     if out is None and not output.json:
         raise ValueError("nothing to do: name a page with --out stats.html, or ask for the numbers with --json")
-    counted = []
-    for stage in stages_of(paths):
-        with _progress(terminal, stage.name, stage.total) as told:
-            counted.append(count_stage(stage, told))
+    counted = counted_stages(terminal, paths)
     if out is not None:
-        title = "Records of " + ", ".join(p.name or str(p) for p in paths[:3])
-        write_page(out, card(counted, title, [name for p in paths for name in simulated_inputs(p)]))
+        write_card(paths, counted, "Records of " + ", ".join(p.name or str(p) for p in paths[:3]), out)
     if output.json:
         terminal.document({"stages": [counts.numbers() for counts in counted]})
         return
