@@ -11,7 +11,7 @@ from unimedvl.phantoms import SIMULATORS
 def test_a_run_tells_rates_of_everything_and_writes_them(tmp_path, capsys):
     assert main(["--images", "4", "--repeats", "1", "--records", "--json", str(tmp_path / "data.json")]) == 0
     found = json.loads((tmp_path / "data.json").read_text())
-    assert len(found["lines"]) == 4 + len(SIMULATORS)
+    assert len(found["lines"]) == 6 + len(SIMULATORS)
     assert all(line["per_second"] > 0 for line in found["lines"])
     assert "core-hours" in capsys.readouterr().out
 
