@@ -38,12 +38,12 @@ class Talk:
         self.shown = ""
         os.write(self.master, text.encode())
 
-    def until(self, word: str) -> None:
-        """Read what is shown since something was typed last, until `word` and then the prompt are in it."""
+    def until(self, *words: str) -> None:
+        """Read what is shown since something was typed last, until one of the words and then the prompt are in it."""
         end = time.monotonic() + PATIENCE
-        while word not in self.shown or not f"\n{self.shown}".endswith("\n> "):
+        while not any(word in self.shown for word in words) or not f"\n{self.shown}".endswith("\n> "):
             ready, _, _ = select.select([self.master], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"no {word!r} in {self.shown!r}"
+            assert ready, f"none of {words} in {self.shown!r}"
             self.shown += os.read(self.master, 4096).decode(errors="replace")
 
     def speaks(self, question: str) -> None:
@@ -83,12 +83,21 @@ def questions(folder: Path, talk: Talk, name: str) -> list[str]:
     return [turn["question"] for turn in json.loads((folder / name).read_text())]
 
 
-def test_an_interrupt_stops_the_answer_and_keeps_the_conversation_and_two_at_the_prompt_end_it(talk, tmp_path):
+def stopped_in_the_second_turn(talk: Talk) -> bool:
+    """Whether an interrupt met the answer; on a busy machine it may come before or after it."""
+    talk.type("/reset\n")
+    talk.until("a new conversation")
     talk.type("hello\n")
     talk.until("confidence")
     talk.speaks("and now?\n")
     talk.type("\x03")
-    talk.until("stopped; this turn is forgotten")
+    talk.until("stopped; this turn is forgotten", "confidence", "/quit ends")
+    return "this turn is forgotten" in talk.shown
+
+
+@pytest.mark.timeout(300)
+def test_an_interrupt_stops_the_answer_and_keeps_the_conversation_and_two_at_the_prompt_end_it(talk, tmp_path):
+    assert any(stopped_in_the_second_turn(talk) for _ in range(5))
     assert questions(tmp_path, talk, "one.json") == ["hello"]
     talk.type("again\n")
     talk.until("confidence")
