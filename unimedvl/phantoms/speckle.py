@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.sparse import csr_array
 
 
 def intensity(rng: np.random.Generator, scattering: np.ndarray, spread: tuple[float, float],
@@ -77,12 +78,16 @@ def _energy(sigma: float) -> float:
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """An [H, W] image at size x size: the mean over each new pixel, or linear where pixels get smaller."""
-    return _weights(image.shape[0], size) @ image @ _weights(image.shape[1], size).T
+    """An [H, W] image at size x size: the mean over each new pixel, or linear where pixels get smaller.
+
+    The products are of sparse matrices, which sum in one order; dense ones sum in another with each number of threads.
+    """
+    down = _weights(image.shape[0], size) @ image
+    return np.ascontiguousarray((_weights(image.shape[1], size) @ down.T).T)
 
 
 @lru_cache(maxsize=16)
-def _weights(old: int, new: int) -> np.ndarray:
+def _weights(old: int, new: int) -> csr_array:
     """Resizing as a matrix [new, old], rows sum to 1."""
     scale = old / new
     centre = (np.arange(new)[:, None] + 0.5) * scale - 0.5
@@ -91,6 +96,4 @@ def _weights(old: int, new: int) -> np.ndarray:
         weights = np.clip(1 - distance, 0, None)
     else:
         weights = np.clip(scale / 2 + 0.5 - distance, 0, 1)
-    weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-    weights.flags.writeable = False
-    return weights
+    return csr_array((weights / weights.sum(1, keepdims=True)).astype(np.float32))
