@@ -38,7 +38,7 @@ from unimedvl.data.loader import Mixture, Part
 from unimedvl.inference.results import versions
 from unimedvl.phantoms import SIMULATORS, simulate
 from unimedvl.phantoms.examples import to_pixels
-from unimedvl.sequence import Latent, Seen, Segment, Text, pack
+from unimedvl.sequence import Segment, pack, token_count
 from unimedvl.tasks import TASKS
 from unimedvl.transforms import Prepare
 
@@ -144,20 +144,11 @@ def load_packed(files: tuple[Path, ...], count: int, model: UniMedVL) -> None:
     for position in range(count):
         example = example_of(mixture[position])
         segments = TASKS[example.task].sequence(example, model.prepare)
-        tokens += sum(_tokens(s, model) for s in segments)
+        tokens += sum(token_count(s, model.model.config) for s in segments)
         batch.append(segments)
         if tokens >= PACKED or position == count - 1:
             pack(batch, model.model.config, torch.Generator().manual_seed(position))
             batch, tokens = [], 0
-
-
-def _tokens(segment: Segment, model: UniMedVL) -> int:
-    if isinstance(segment, Text):
-        return len(segment.ids) + 2
-    config = model.model.config
-    stride = config.latent_stride if isinstance(segment, Latent) else config.vit.patch_size
-    assert isinstance(segment, Seen | Latent)
-    return segment.pixels[0].numel() // stride**2 + 2
 
 
 def rates(count: int, repeats: int) -> Iterator[Line]:

@@ -295,6 +295,16 @@ def latent_grid(latent: Latent, config: ModelConfig) -> tuple[int, int]:
     return h // stride, w // stride
 
 
+def token_count(segment: Segment, config: ModelConfig) -> int:
+    """How many tokens a segment takes, those that open and close it included."""
+    if isinstance(segment, Text):
+        return len(segment.ids) + 2
+    if isinstance(segment, Latent):
+        rows, columns = latent_grid(segment, config)
+        return rows * columns + 2
+    return segment.pixels[0].numel() // config.vit.patch_size**2 + 2
+
+
 def token_weights(weight: Tensor | None, shape: tuple[int, int]) -> Tensor:
     """A loss's weights [h, w] as those of rows x columns of tokens, [rows * columns]: the largest of each square."""
     if weight is None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -35,3 +39,42 @@ def miniature(tmp_path: Path):
 @pytest.fixture
 def read():
     return Read
+
+
+class ChatHandler(BaseHTTPRequestHandler):
+    """Answers in the OpenAI chat form."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(asked)
+        said = {"choices": [{"message": {"role": "assistant", "content": self.server.say(asked)}}]}
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def serving(monkeypatch):
+    """Serve what `say(asked)` answers; the server has `url`, and what it was asked as `asked`."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    @contextmanager
+    def serve(say):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), ChatHandler)
+        server.say, server.asked = say, []
+        server.url = f"http://127.0.0.1:{server.server_port}/v1"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    return serve

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.sequence import Latent, Seen, Text, pack
+from unimedvl.sequence import Latent, Seen, Text, pack, token_count
 from unimedvl.training.recipe import Stage
 from unimedvl.training.unified import TaskBatches, drop_conditions, focus, noise_wholly
 
@@ -85,8 +85,8 @@ def test_a_mixture_of_one_task_holds_that_task_alone(tiny, unified_recipe, name,
         assert bool(batch.patch_lengths) == reads
 
 
-def test_the_size_of_a_sequence_is_known_before_it_is_packed(tiny, unified_recipe):
-    """The data set counts tokens to fill a step; the packed batch must have as many."""
-    data = TaskBatches(unified_recipe, unified_recipe.stages[0], tiny.model.config, tiny.prepare, tuple(SIMULATORS))
+def test_the_size_of_a_sequence_is_known_before_it_is_packed(tiny):
+    """A step is filled by counting tokens; the packed batch must have as many."""
     segments = [Text([1, 2]), Seen(torch.zeros(3, 28, 42)), Latent(torch.zeros(3, 8, 12)), Text([3])]
-    assert sum(data._size(s) for s in segments) == pack([segments], tiny.model.config).num_tokens
+    config = tiny.model.config
+    assert sum(token_count(s, config) for s in segments) == pack([segments], config).num_tokens

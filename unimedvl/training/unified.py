@@ -17,7 +17,7 @@ from unimedvl.model.config import ModelConfig
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.examples import example
-from unimedvl.sequence import Latent, PackedBatch, Segment, Text, pack
+from unimedvl.sequence import Latent, PackedBatch, Segment, Text, pack, token_count
 from unimedvl.tasks import TASKS, Example
 from unimedvl.training.recipe import Stage, UnifiedRecipe
 from unimedvl.training.run import (
@@ -87,7 +87,7 @@ class TaskBatches(Dataset):
             for _ in range(self.recipe.noises if drawn else 1):
                 segments = self._learnt(whole, chosen, rng)
                 sequences.append(segments)
-                tokens += sum(self._size(s) for s in segments)
+                tokens += sum(token_count(s, self.config) for s in segments)
         return pack(sequences, self.config, generator)
 
     def _learnt(self, whole: list[Segment], chosen: Example, rng: np.random.Generator) -> list[Segment]:
@@ -96,13 +96,6 @@ class TaskBatches(Dataset):
         if chosen.focus is not None and len(segments) == len(whole):  # all words are there
             segments = focus(segments, chosen.focus, self.stage.focus.get(chosen.task, 0.0))
         return noise_wholly(segments, self.stage.pure_noise.get(chosen.task, 0.0), rng)
-
-    def _size(self, segment: Segment) -> int:
-        if isinstance(segment, Text):
-            return len(segment.ids) + 2
-        stride = self.config.latent_stride if isinstance(segment, Latent) else self.config.vit.patch_size
-        h, w = segment.pixels.shape[1:]
-        return (h // stride) * (w // stride) + 2
 
 
 def train_unified(

@@ -1,11 +1,6 @@
-"""A local server in the OpenAI chat form, and records of simulated studies with their captions."""
+"""Records of simulated studies with their captions."""
 
 from __future__ import annotations
-
-import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -15,43 +10,6 @@ from unimedvl.data.slices import png
 from unimedvl.data.source import Sample, answer, pictures, question
 from unimedvl.phantoms import simulate
 from unimedvl.phantoms.language import caption, report
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append(asked)
-        said = {"choices": [{"message": {"role": "assistant", "content": self.server.say(asked)}}]}
-        body = json.dumps(said).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def serving(monkeypatch):
-    """Serve what `say(asked)` answers; the server has `url`, and what it was asked as `asked`."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    @contextmanager
-    def serve(say):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.say, server.asked = say, []
-        server.url = f"http://127.0.0.1:{server.server_port}/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-    return serve
 
 
 @pytest.fixture(scope="session")
