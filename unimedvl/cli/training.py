@@ -9,13 +9,20 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from unimedvl.cli import training_plan
 from unimedvl.cli.command import command
+from unimedvl.cli.default_command import DefaultCommandGroup
 from unimedvl.cli.options import OutputOptions
 from unimedvl.cli.terminal import Terminal
 
+HELP = "Train a model as a recipe says: `unimedvl train RECIPE [KEY=VALUE]...`, in which `run` need not be named."
+
 
 def register(app: typer.Typer) -> None:
-    command(app)(train)
+    group = typer.Typer(cls=DefaultCommandGroup, help=HELP, no_args_is_help=True)
+    command(group, "run")(train)
+    training_plan.register(group)
+    app.add_typer(group, name="train")
 
 
 def train(
