@@ -247,6 +247,21 @@ def test_remedies_are_worked_out_and_the_last_one_fits():
     assert made.stages[0].remedies[-1].fits
 
 
+def test_the_devices_that_are_named_are_enough_and_half_of_them_are_not():
+    def changes(gpus: int) -> list[str]:
+        return [r.change for r in make_plan(recipe(recompute=True), Machines(gpus, memory=50)).stages[0].remedies]
+
+    assert "--gpus 64" in changes(8)
+    assert make_plan(recipe(recompute=True), Machines(64, memory=50)).fits
+    assert not make_plan(recipe(recompute=True), Machines(32, memory=50)).fits
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_where_nothing_helps_the_plan_says_so(gpus):
+    stage = make_plan(recipe(recompute=True), Machines(gpus, memory=1)).stages[0]
+    assert stage.remedies and not any(r.fits for r in stage.remedies)
+
+
 def test_the_smaller_pack_that_is_named_fits_and_a_larger_does_not():
     machines = Machines(8, memory=110)
     made = make_plan(recipe(), machines)

@@ -13,6 +13,8 @@ from unimedvl.training.recipe import Lora, Stage
 
 # Packs are tried in steps of so many tokens.
 _STEP = 100
+# How often the number of devices is doubled, at most.
+_DOUBLINGS = 6
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Case:
 def remedies(case: Case) -> Iterator[Remedy]:
     """Each change alone, then changes that leave what is learnt as it is one upon the other until it fits.
 
-    Adapters are another training, so they are told alone. The last remedy fits, or nothing here does.
+    More devices and adapters are told alone: the ones cost money, the others are another training.
     """
     yield from _alone(case)
     names, changed = [], case
@@ -73,7 +75,8 @@ def remedies(case: Case) -> Iterator[Remedy]:
     if not changed.fits:
         tokens = largest_pack(changed)
         if tokens is None:
-            yield changed.remedy("all of these together" if len(names) != 1 else names[0])
+            if len(names) > 1:
+                yield changed.remedy(", ".join(names))
             return
         names.append(_packs(case, tokens))
         changed = changed.with_packs(tokens)
@@ -84,6 +87,9 @@ def remedies(case: Case) -> Iterator[Remedy]:
 def _alone(case: Case) -> Iterator[Remedy]:
     for name, change in _changes(case.setting):
         yield replace(case, setting=replace(case.setting, **change)).remedy(name)
+    wider = _more_devices(case)
+    if wider is not None:
+        yield wider.remedy(f"--gpus {wider.setting.ranks}")
     tokens = largest_pack(case)
     if tokens is not None:
         yield case.with_packs(tokens).remedy(_packs(case, tokens))
@@ -104,6 +110,15 @@ def _changes(setting: Setting) -> list[tuple[str, dict]]:
     if not setting.offload and setting.ranks > 1:
         changes.append(("devices.offload=true", {"offload": True}))
     return changes
+
+
+def _more_devices(case: Case) -> Case | None:
+    """The case with twice as many devices, or four times and so on, where they share one copy and it then fits."""
+    if case.setting.shard < case.setting.ranks:
+        return None
+    counts = [case.setting.ranks * 2**n for n in range(1, _DOUBLINGS + 1)]
+    cases = (replace(case, setting=replace(case.setting, ranks=n, shard=n)) for n in counts)
+    return next((wider for wider in cases if wider.fits), None)
 
 
 def _packs(case: Case, tokens: int) -> str:
