@@ -138,7 +138,7 @@ class Task:
             yield prepare.text(request, droppable=droppable)
         for image in images if part != "request" else ():
             if part == "both":
-                yield prepare.latent(image)
+                yield prepare.latent(image, droppable=droppable)
             yield prepare.seen(image, droppable=droppable)
 
 
@@ -155,6 +155,7 @@ STAIN = Task(
     ("both", "request", "answer", "target"),
     1,
     "Stain this H&E image for HER2 at level {her2}.",
+    drop=("both", "request"),
     drawing=EDITING,
 )
 UPSCALE = Task(
@@ -164,6 +165,7 @@ UPSCALE = Task(
     1,
     "Increase the resolution of this image {factor}x.",
     enlarges=UPSCALE_FACTOR,
+    drop=("both", "request"),
     drawing=EDITING,
 )
 SEGMENT = Task(
@@ -172,6 +174,7 @@ SEGMENT = Task(
     ("both", "request", "answer", "target"),
     1,
     "Segment the {target}.",
+    drop=("both", "request"),
     drawing=EDITING,
 )
 TRANSLATE = Task(
@@ -180,6 +183,7 @@ TRANSLATE = Task(
     ("both", "request", "target", "answer"),
     1,
     "Translate this {source} image to {target}.",
+    drop=("both", "request"),
     drawing=EDITING,
 )
 COUNTERFACTUAL = Task(
@@ -188,15 +192,24 @@ COUNTERFACTUAL = Task(
     ("both", "request", "target", "answer"),
     1,
     "Show this image with {change}.",
+    drop=("both", "request"),
     drawing=EDITING,
 )
-EDIT = Task("edit", "any edit in your own words", ("both", "request", "answer", "target"), 1, drawing=EDITING)
+EDIT = Task(
+    "edit",
+    "any edit in your own words",
+    ("both", "request", "answer", "target"),
+    1,
+    drop=("both", "request"),
+    drawing=EDITING,
+)
 RECONSTRUCT = Task(
     "reconstruct",
     "answer and draw the input again",
     ("both", "request", "answer", "target"),
     1,
     "Reconstruct this image.",
+    drop=("both", "request"),
     drawing=EDITING,
 )
 

@@ -71,13 +71,15 @@ class Prepare:
     def seen(self, image: Tensor, droppable: bool = False) -> Seen:
         return Seen(_resized(image, self.vit), droppable)
 
-    def latent(self, image: Tensor, predict: bool = False) -> Latent:
-        return Latent(_resized(image, self.vae), predict)
+    def latent(self, image: Tensor, predict: bool = False, droppable: bool = False) -> Latent:
+        return Latent(_resized(image, self.vae), predict, droppable)
 
 
 def _resized(image: Tensor, rule: SizeRule) -> Tensor:
     width, height = rule(image.shape[2], image.shape[1])
     if (height, width) == tuple(image.shape[1:]):
         return image
+    if image.is_meta:  # only how large it gets is asked for
+        return image.new_empty(3, height, width)
     out = resize((image.permute(1, 2, 0).numpy() + 1) / 2, (width, height))
     return torch.from_numpy(out).permute(2, 0, 1).contiguous() * 2 - 1

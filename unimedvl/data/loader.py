@@ -13,7 +13,7 @@ that follow each other. So each row group is read once for an epoch and a reader
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from unimedvl.data.error import DataError
-from unimedvl.data.shards import group_lengths, read_shard
+from unimedvl.data.record import Record
+from unimedvl.data.shards import group_lengths, read_records, read_rows
 from unimedvl.data.source import Sample
 
 # Positions whose parts are drawn at once, and row groups whose records are mixed.
@@ -30,11 +31,19 @@ _BLOCK, _WINDOW = 4096, 32
 
 @dataclass(frozen=True)
 class Part:
-    """Shards that are drawn from alike, such as those of one source and task. weight: relative to other parts."""
+    """Records that are drawn alike, such as those of one source and task. weight: relative to other parts.
+
+    rows: by file, which rows of each of its row groups are of this part; all where None.
+    """
 
     name: str
     files: tuple[Path, ...]
     weight: float = 1.0
+    rows: Mapping[Path, Sequence[Sequence[int]]] | None = None
+
+    def group_rows(self, file: Path) -> list[Sequence[int]]:
+        """The part's rows of each row group of a file."""
+        return [range(n) for n in group_lengths(file)] if self.rows is None else list(self.rows[file])
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,11 @@ class Mixture(Dataset):
         part, number = self._drawn(position)
         return self._parts[part].sample(number)
 
+    def record(self, position: int) -> Record:
+        """The record of a position, whose images are not read."""
+        part, number = self._drawn(position)
+        return self._parts[part].record(number)
+
     def place(self, position: int) -> Place:
         """Where the sample of a position lies, without reading it."""
         part, number = self._drawn(position)
@@ -110,27 +124,37 @@ class _Shuffled:
 
     def __init__(self, part: Part, number: int, seed: int, window: int) -> None:
         self.part, self.number, self.seed, self.window = part, number, seed, window
-        self.groups = [(file, g) for file in part.files for g in range(len(group_lengths(file)))]
-        self.counts = np.array([n for file in part.files for n in group_lengths(file)], dtype=np.int64)
+        found = [(file, g, rows) for file in part.files for g, rows in enumerate(part.group_rows(file)) if len(rows)]
+        self.groups = [(file, g) for file, g, _ in found]
+        self.rows = [rows for *_, rows in found]
+        self.counts = np.array([len(rows) for rows in self.rows], dtype=np.int64)
         self.size = int(self.counts.sum())
         if not self.size:
             raise DataError(f"{part.name}: its {len(part.files)} shards hold no record")
         self._epoch: tuple[int, np.ndarray, np.ndarray] | None = None
         self._mixed: tuple[tuple[int, int], np.ndarray] | None = None
         self._held: OrderedDict[int, list[Sample]] = OrderedDict()
+        self._records: OrderedDict[int, list[Record]] = OrderedDict()
 
     def place(self, number: int) -> Place:
         epoch, group, row = self._find(number)
-        return Place(self.part.name, epoch, *self.groups[group], row)
+        return Place(self.part.name, epoch, *self.groups[group], int(self.rows[group][row]))
 
     def sample(self, number: int) -> Sample:
         _, group, row = self._find(number)
-        if group not in self._held:
-            file, index = self.groups[group]
-            self._held[group] = list(read_shard(file, [index]))
-            if len(self._held) > self.window:
-                self._held.popitem(last=False)
-        return self._held[group][row]
+        return self._recent(self._held, group, read_rows)[row]
+
+    def record(self, number: int) -> Record:
+        _, group, row = self._find(number)
+        return self._recent(self._records, group, read_records)[row]
+
+    def _recent(self, held: OrderedDict[int, list], group: int, read: Callable) -> list:
+        """The part's rows of a row group; as many groups are held as are mixed."""
+        if group not in held:
+            held[group] = list(read(*self.groups[group], self.rows[group]))
+            if len(held) > self.window:
+                held.popitem(last=False)
+        return held[group]
 
     def _find(self, number: int) -> tuple[int, int, int]:
         """Epoch, row group and row of the part's n-th sample."""

@@ -98,20 +98,49 @@ def read_shard(file: Path, groups: Iterable[int] | None = None) -> Iterator[Samp
     Raises:
         DataError: no shard, or a record in it that is wrong; it names file, row and field.
     """
+    lengths = group_lengths(file)
+    for group in range(len(lengths)) if groups is None else groups:
+        yield from read_rows(file, group, range(lengths[group]))
+
+
+def read_rows(file: Path, group: int, rows: Iterable[int]) -> Iterator[Sample]:
+    """Some samples of a row group, by their rows in it. Raises DataError as `read_shard`."""
+    table, first = _group(file, group, ["record", "images"])
+    for row in rows:
+        yield _sample(table, row, f"{file}: row {first + row}")
+
+
+def read_records(file: Path, group: int, rows: Iterable[int]) -> Iterator[Record]:
+    """The records of some rows of a row group; their images are not read. Raises DataError as `read_shard`."""
+    table, first = _group(file, group, ["record"])
+    for row in rows:
+        yield parse_record(table["record"][row].as_py(), f"{file}: row {first + row}")
+
+
+def read_columns(file: Path, *columns: str) -> list[list[tuple]]:
+    """Values of some text columns, of each row of each row group. Raises DataError as `read_shard`."""
+    return [
+        list(zip(*(_group(file, g, list(columns))[0][c].to_pylist() for c in columns), strict=True))
+        for g in range(len(group_lengths(file)))
+    ]
+
+
+def _group(file: Path, group: int, columns: list[str]):
+    """Columns of a row group, and the number of its first row in the shard."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            counts = [opened.metadata.row_group(g).num_rows for g in range(opened.num_row_groups)]
-            for group in range(len(counts)) if groups is None else groups:
-                table, first = opened.read_row_group(group, columns=["record", "images"]), sum(counts[:group])
-                for row in range(counts[group]):
-                    yield _sample(table, row, f"{file}: row {first + row}")
+            table = opened.read_row_group(group, columns=columns)
+            first = sum(opened.metadata.row_group(g).num_rows for g in range(group))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from error
-    except (pyarrow.ArrowException, KeyError) as error:
+    except pyarrow.ArrowException as error:
         raise DataError(f"{file}: no shard of records: {str(error).splitlines()[0]}") from error
+    if missing := [c for c in columns if c not in table.column_names]:
+        raise DataError(f"{file}: no shard of records: it has no column {missing[0]!r}")
+    return table, first
 
 
 def _sample(table, row: int, where: str) -> Sample:

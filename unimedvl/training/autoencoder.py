@@ -12,14 +12,40 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from unimedvl.model.config import VaeConfig
 from unimedvl.model.vae import Autoencoder
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.training.images import Crops
-from unimedvl.training.recipe import VaeRecipe
-from unimedvl.training.run import RunLog, batches_of, cosine, device, reseed, save_state
+from unimedvl.training.logs import LineLog
+from unimedvl.training.part_run import batches_of, cosine, device, reseed, save_state
+
+
+class VaePhase(BaseModel):
+    """Steps on square crops of one size."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int = Field(gt=0)
+    crop: int = Field(gt=0, le=128, multiple_of=16)
+    batch: int = Field(gt=0)
+
+
+class VaeRecipe(BaseModel):
+    """kl_weight: of the prior's term beside the errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    phases: list[VaePhase]
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(default=100, ge=0)
+    kl_weight: float = Field(default=1e-4, ge=0)
+    bf16: bool = True
+    seed: int = 0
+    log_every: int = 50
+    save_every: int = 250
 
 
 def vae_loss(vae: Autoencoder, pixels: Tensor, kl_weight: float) -> tuple[Tensor, Tensor]:
@@ -55,7 +81,7 @@ def train_vae(
         vae.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log, first = RunLog(folder / "vae.jsonl", step), 0
+    log, first = LineLog(folder / "vae.jsonl", step), 0
     for phase in recipe.phases:
         first += phase.steps
         crops = Crops(phase.batch, phase.crop, seed=recipe.seed, modalities=modalities)
@@ -68,7 +94,15 @@ def train_vae(
             if step % recipe.save_every == 0 or step == total:
                 state = {"model": vae.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
                 save_state(state_file, state)
-    return normalise(vae, modalities=modalities)
+    finished = folder / "vae-normalised.pt"
+    if not finished.is_file():  # once: what every rank and every later start has must be the same to the last bit
+        normalise(vae, modalities=modalities)
+        numbers = {"shift": vae.config.shift, "scale": vae.config.scale}
+        save_state(finished, {"model": vae.state_dict(), "config": numbers})
+    state = torch.load(finished, weights_only=True, map_location=where)
+    vae.load_state_dict(state["model"])
+    vae.config = replace(vae.config, **state["config"])
+    return vae
 
 
 def _step(vae: Autoencoder, optimiser: torch.optim.Optimizer, pixels: Tensor, rate: float, recipe: VaeRecipe) -> float:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.examples import to_pixels
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
-from unimedvl.training.run import chance
+from unimedvl.training.part_run import chance
 
 
 class Crops(Dataset):

@@ -1,188 +1,149 @@
-"""What every training here shares: the rate's schedule, its chance, the log, and states written whole or not at all.
+"""A run: its folder, the model that is trained in it, its records, and where it stands.
 
-A step's batch and noise follow from the seed, the step and the process alone. So a run that was killed and goes on
-from its last state takes the same steps, to the last bit, as one that was never interrupted.
+The folder holds `run.json` (recipe, versions, repository, machine), `log.jsonl` and `tensorboard/`, `checkpoints/`,
+`pictures/` and, when it is done, `export/`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import math
 import os
-import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-import numpy as np
-import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-try:
-    import resource
-except ImportError:  # Windows, which has no such limit
-    resource = None
+from unimedvl.data.whole import written_whole
+from unimedvl.recipes import differences
+from unimedvl.training.average import Average
+from unimedvl.training.checkpoints import Checkpoints, read_state
+from unimedvl.training.error import TrainingError
+from unimedvl.training.logs import Logs, surroundings
+from unimedvl.training.memory import keep_freed_memory
+from unimedvl.training.mixture import Records, records_of
+from unimedvl.training.packing import Waiting
+from unimedvl.training.parallel import World, shard
+from unimedvl.training.recipe import Recipe
+from unimedvl.training.start import Begun, begin, build_data, trainable
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-# How long processes wait for each other, for one may train a smaller part alone.
-PATIENCE = timedelta(hours=12)
-
-
-def cosine(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to a twentieth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+# Fields of a recipe that change nothing of what is learnt: a run may go on with others.
+FREE = ("folder", "save", "log", "validation", "devices", "compile", "recompute", "export", "card", "patience")
 
 
-def chance(seed: int, step: int) -> np.random.Generator:
-    """What is drawn by chance for a step, in this process."""
-    return np.random.default_rng((seed, step, rank()))
-
-
-def reseed(seed: int, step: int) -> None:
-    """Make what torch draws by chance in a step depend on the seed, the step and the process alone."""
-    torch.manual_seed(int(chance(seed, step).integers(2**62)))
-
-
-def batches_of(steps: range, data: Dataset, workers: int | None = 1) -> Iterator:
-    """The batches ``data[step]`` of some steps in order, made by other processes while one is trained on.
-
-    workers: how many processes; where None, one beside a CPU that trains, and beside a GPU all cores.
-    """
-    if workers is None:
-        workers = max(1, (os.cpu_count() or 1) // local_processes() - 1) if device().type == "cuda" else 1
-    _allow_many_files()
-    return iter(DataLoader(data, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=2 + 2 // workers))
-
-
-def _allow_many_files() -> None:
-    """Each tensor of a batch that waits is an open file, and the usual limit is meant to be raised by who needs it."""
-    if resource is not None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class RunLog:
-    """Means of what was added, one JSON line every so many steps.
-
-    done: steps that the run has behind it. Lines of later ones, which will be taken again, are removed.
-    writes: whether this process is the one that adds; where several train together, one of them does.
+@dataclass
+class Place:
+    """Where a run stands. step: of the stage. updates: of its optimiser. skipped: steps of the run without a finite
+    loss. done: whether any step of the stage is behind it.
     """
 
-    def __init__(self, file: Path, done: int = 0, writes: bool = True) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lines = file.read_text().splitlines() if file.is_file() else []
-        kept = [line for line in lines if _is_record(line) and json.loads(line)["step"] <= done]
-        if kept != lines and writes:
-            part = file.with_suffix(".part")
-            part.write_text("".join(line + "\n" for line in kept))
-            part.replace(file)
-        self.file = file
-        self.started = time.monotonic() - (json.loads(kept[-1])["seconds"] if kept else 0)
-        self.sums: dict[str, Tensor | float] = {}
-        self.counts: dict[str, int] = {}
+    stage: int = 0
+    step: int = 0
+    updates: int = 0
+    skipped: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
 
-    def add(self, step: int, every: int, **values: Tensor | float) -> None:
-        """Add values of a step; every so many steps the means are written."""
-        for name, value in values.items():
-            # Not yet a number of Python's: that would wait for the GPU in each step.
-            self.sums[name] = self.sums.get(name, 0.0) + (value.double() if isinstance(value, Tensor) else value)
-            self.counts[name] = self.counts.get(name, 0) + 1
-        if step % every:
-            return
-        record = {"step": step, "seconds": round(time.monotonic() - self.started, 1)}
-        record |= {name: round(float(total) / self.counts[name], 4) for name, total in self.sums.items()}
-        with self.file.open("a") as out:
-            out.write(json.dumps(record) + "\n")
-        logger.info("%s: %s", self.file.stem, record)
-        self.sums, self.counts = {}, {}
+    @property
+    def done(self) -> bool:
+        return self.step > 0
+
+    def begin(self, stage: int) -> None:
+        """The beginning of a stage."""
+        self.stage, self.step, self.updates, self.waiting = stage, 0, 0, Waiting()
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {"waiting": self.waiting.to_json()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Place:
+        return cls(**(values | {"waiting": Waiting.from_json(values["waiting"])}))
 
 
-def _is_record(line: str) -> bool:
-    """False for what a killed process left half-written."""
+@dataclass
+class Run:
+    """learnt: parameters that some stage may train, by name. newest: the checkpoint to go on from, until it is read."""
+
+    recipe: Recipe
+    world: World
+    begun: Begun
+    learnt: dict[str, nn.Parameter]
+    records: Records
+    checkpoints: Checkpoints
+    logs: Logs | None
+    place: Place
+    newest: Path | None
+    average: Average | None = None
+
+    def log(self, step: int, values: dict[str, Any]) -> dict[str, Any]:
+        """Write a line, in the first rank; returns the values."""
+        if self.logs is not None:
+            self.logs.write(step, values)
+        return values
+
+    def average_tensors(self) -> dict[str, Tensor]:
+        """What was learnt, as the average has it."""
+        return {name: self.average.tensors.get(name, p.detach()) for name, p in self.learnt.items()}
+
+
+def open_run(recipe: Recipe, world: World) -> Run:
+    """Begin a run, or find where it stands.
+
+    Raises:
+        TrainingError: the folder is another recipe's, can't be written to, or hasn't the room for checkpoints.
+    """
+    keep_freed_memory()
+    begun = begin(recipe.start, recipe.seed, world)
+    folders = [*recipe.data.folders, *([build_data(recipe.data.build, world)] if recipe.data.build else [])]
+    records = records_of(folders, "train")
+    learnt = trainable(begun.model)
+    if world.first:
+        _note(recipe, sum(p.numel() for p in learnt.values()))
+    world.wait()
+    begun.model.stack.checkpointing = recipe.recompute
+    shard(begun.model, recipe.devices, world, recipe.bf16)
+    begun.model.to(world.device)
+    learnt = trainable(begun.model)
+    checkpoints = Checkpoints(recipe.folder, world, recipe.save)
+    newest = checkpoints.newest()
+    place = Place.from_json(read_state(newest)) if newest else Place()
+    done = sum(s.steps for s in recipe.stages[: place.stage]) + place.step
+    told = recipe.model_dump(mode="json")
+    logs = Logs(recipe.folder, done, recipe.log.wandb, told) if world.first else None
+    if recipe.compile:
+        for layer in begun.model.stack.layers:
+            layer.compile()
+    return Run(recipe, world, begun, learnt, records, checkpoints, logs, place, newest)
+
+
+def _note(recipe: Recipe, learnt: int) -> None:
+    """Write run.json, or see that it is of this recipe; see that checkpoints will have the room they need."""
+    file = recipe.folder / "run.json"
+    told = recipe.model_dump(mode="json")
+    starts = []
+    if file.is_file():
+        noted = json.loads(file.read_text())
+        starts = noted["starts"]
+        mine, theirs = ({k: v for k, v in r.items() if k not in FREE} for r in (told, noted["recipe"]))
+        for where, before, now in differences(theirs, mine):
+            raise TrainingError(
+                f"{file}: begun with {where} {before}, which now is {now}; train in another folder, or remove this one"
+            )
     try:
-        return "step" in json.loads(line)
-    except ValueError:
-        return False
+        recipe.folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(file) as part:
+            part.write_text(json.dumps({"recipe": told, "starts": [*starts, surroundings()]}, indent=1) + "\n")
+    except OSError as error:
+        raise TrainingError(f"{recipe.folder}: can't be written to: {error.strerror}") from error
+    needed, free = _room_needed(recipe, learnt), shutil.disk_usage(recipe.folder).free
+    if free < needed:
+        raise TrainingError(
+            f"{recipe.folder}: {free / 1e9:.1f} GB are free and {needed / 1e9:.1f} GB may be needed for "
+            f"{recipe.save.last + 1} checkpoints; free some, or lower save.last"
+        )
 
 
-def save_state(file: Path, state: dict) -> None:
-    """Write a state so that the last good one stays until the new one is whole."""
-    part = file.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(file)
-
-
-def device() -> torch.device:
-    """Where to train: the process's own GPU where there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", rank() % torch.cuda.device_count())
-    return torch.device("cpu")
-
-
-def join_processes() -> None:
-    """Join the other processes where torchrun started several, and share the cores with them."""
-    if "RANK" not in os.environ or dist.is_initialized():
-        return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_processes()))
-
-
-def shared_out(*works: Callable[[], T]) -> list[T]:
-    """Results of pieces of work that do not need each other, each done by one of the processes.
-
-    A piece must leave its result on disk, and give it from there when called again, as the other processes do.
-    """
-    done = {i: work() for i, work in enumerate(works) if i % processes() == rank()}
-    if dist.is_initialized():
-        dist.barrier()
-    return [done[i] if i in done else work() for i, work in enumerate(works)]
-
-
-def leave_processes() -> None:
-    """Let the others go: what follows is the first process's work alone."""
-    if dist.is_initialized():
-        dist.barrier()
-        dist.destroy_process_group()
-
-
-def rank() -> int:
-    """Which of the processes of this run we are; 0 where there is one."""
-    return int(os.environ.get("RANK", 0))
-
-
-def processes() -> int:
-    """How many processes this run has, over all machines."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def local_processes() -> int:
-    """How many processes this run has on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-
-
-def average_gradients(model: nn.Module) -> None:
-    """Make every process's gradients their mean, in one exchange. Nothing to do where there is one process.
-
-    A gradient that a process has not got (no image in its batch, say) counts as zero.
-    """
-    if not dist.is_initialized() or processes() == 1:
-        return
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    for p in parameters:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    flat = torch.cat([p.grad.flatten() for p in parameters])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad.copy_(part.view_as(p))
+def _room_needed(recipe: Recipe, learnt: int) -> int:
+    """Bytes of the checkpoints that lie there at once, one being written: weights, average and two moments."""
+    there = len(list((recipe.folder / "checkpoints").glob("step-*"))) if os.path.isdir(recipe.folder) else 0
+    return max(1, recipe.save.last + 1 - there) * learnt * 4 * 4

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -22,8 +23,25 @@ from unimedvl.model.vit import Vit
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.sequence import grid_position_ids, patchify
-from unimedvl.training.recipe import VitRecipe
-from unimedvl.training.run import RunLog, batches_of, chance, cosine, device, reseed, save_state
+from unimedvl.training.logs import LineLog
+from unimedvl.training.part_run import batches_of, chance, cosine, device, reseed, save_state
+
+
+class VitRecipe(BaseModel):
+    """side: of the images that the ViT is taught on, in pixels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    side: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(default=100, ge=0)
+    bf16: bool = True
+    workers: int | None = Field(default=None, ge=1, description="processes that make batches; all cores beside a GPU")
+    seed: int = 0
+    log_every: int = 25
+    save_every: int = 250
 
 
 def names_of_masks(modalities: Sequence[str]) -> list[str]:
@@ -112,7 +130,7 @@ def train_vit(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    log = RunLog(folder / "vit.jsonl", step)
+    log = LineLog(folder / "vit.jsonl", step)
     cells = recipe.side // config.patch_size
     positions = grid_position_ids(cells, cells, config.max_patches_per_side).repeat(recipe.batch).to(where)
     for batch in batches_of(range(step, recipe.steps), data, recipe.workers):

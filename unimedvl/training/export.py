@@ -1,0 +1,78 @@
+"""A training's weights in the published layout, as its average or as they were last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unimedvl.checkpoint import save_model
+from unimedvl.checkpoint.read import empty_model
+from unimedvl.training.checkpoints import read_state, read_tensors, whole_checkpoints
+from unimedvl.training.error import TrainingError
+from unimedvl.training.parallel import World, whole
+from unimedvl.training.recipe import Recipe
+from unimedvl.training.start import Begun, begin, trainable
+
+# Largest tensor file of a small model; what is larger than this many bytes is written in shards of 5 GB.
+_SMALL, _SMALL_SHARD, _SHARD = 200 * 10**6, 15 * 10**6, 5 * 10**9
+
+
+def export_model(begun: Begun, learnt: dict[str, Tensor], folder: Path, world: World, recipe: Recipe) -> None:
+    """Write the model with these tensors in place of its own, in bf16. All ranks must call this; the first writes.
+
+    Raises:
+        CheckpointError: the disk refuses.
+    """
+    tensors = {name: learnt.get(name, t) for name, t in begun.model.state_dict().items()}
+    full: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():  # one after another: gathered, they need memory
+        gathered = whole(tensor).detach().to(torch.bfloat16)
+        if world.first:
+            full[name] = gathered.cpu().contiguous()
+    if not world.first:
+        return
+    model = empty_model(begun.model.config)
+    model.load_state_dict(full, assign=True)
+    nbytes = sum(t.numel() * 2 for t in full.values())
+    save_model(
+        model, folder, dtype=torch.bfloat16, shard_bytes=_SMALL_SHARD if nbytes < _SMALL else _SHARD,
+        tokenizer=begun.tokenizer, card=card_of(begun.card, recipe),
+    )  # fmt: skip
+
+
+def card_of(card: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """What the exported model says of itself: what it was before, what the recipe says, and how it was trained."""
+    stages = [{"name": s.name, "steps": s.steps, "tokens a step": s.tokens * s.packs} for s in recipe.stages]
+    return card | recipe.card | {"training": {"start": recipe.start.model_dump(mode="json"), "stages": stages}}
+
+
+def export_run(recipe: Recipe, folder: Path, step: int | None = None, raw: bool = False) -> None:
+    """Write a checkpoint of a run in the published layout. step: None for the newest. raw: not the average.
+
+    Raises:
+        TrainingError: the run has no such checkpoint.
+    """
+    place = recipe.folder / "checkpoints"
+    found = {int(p.name.split("-")[1]): p for p in whole_checkpoints(place)}
+    if not found or (step is not None and step not in found):
+        there = ", ".join(map(str, found)) or "none"
+        raise TrainingError(f"{place}: no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}")
+    chosen = found[max(found) if step is None else step]
+    world = World(0, 1, 0, torch.device("cpu"))
+    begun = begin(recipe.start, recipe.seed, world)
+    learnt = {name: p.detach() for name, p in trainable(begun.model).items()}
+    read_tensors(chosen, {f"model/{name}": t for name, t in learnt.items()}, world)
+    if not raw:
+        frozen = recipe.stages[read_state(chosen)["stage"]].frozen
+        averaged = _averaged(learnt, frozen)
+        read_tensors(chosen, {f"average/{name}": t for name, t in averaged.items()}, world)
+    export_model(begun, learnt, folder, world, recipe)
+
+
+def _averaged(learnt: dict[str, Tensor], frozen: tuple[str, ...]) -> dict[str, Tensor]:
+    from unimedvl.training.start import module_of
+
+    return {name: t for name, t in learnt.items() if module_of(name) not in frozen}
