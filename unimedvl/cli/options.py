@@ -39,6 +39,9 @@ class ModelOptions:
         int,
         Option(min=0, max=2**63 - 1, help="Of all random numbers; the same gives the same.", rich_help_panel="Model"),
     ] = 0
+    adapters: Annotated[
+        Path | None, Option(help="Folder of adapters trained on the model, merged into it.", rich_help_panel="Model")
+    ] = None
 
     def load(self, *, generation: bool, progress: bool) -> UniMedVL:
         """The model. Raises CheckpointError; ValueError for a device that is not there."""
@@ -48,7 +51,14 @@ class ModelOptions:
 
         dtype = getattr(torch, self.dtype) if self.dtype else None
         device = None if self.device is None else _device(self.device)
-        return UniMedVL.load(self.model, dtype=dtype, device=device, generation=generation, progress=progress)
+        return UniMedVL.load(
+            self.model,
+            dtype=dtype,
+            device=device,
+            generation=generation,
+            progress=progress,
+            adapters=self.adapters,
+        )
 
 
 def _device(name: str) -> str:

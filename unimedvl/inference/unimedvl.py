@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from unimedvl.checkpoint import Checkpoint, Fingerprint, load_model, open_checkpoint
+from unimedvl.checkpoint.adapters import Base, check_base, merge_tensors, read_adapters
 from unimedvl.imaging import Image, ReadOptions, read_image
 from unimedvl.inference.chat import Chat
 from unimedvl.inference.image import Step
@@ -52,6 +53,7 @@ class UniMedVL:
         generation: bool = True,
         pack: bool | None = None,
         progress: bool = False,
+        adapters: str | Path | None = None,
     ) -> UniMedVL:
         """Load a model.
 
@@ -64,10 +66,13 @@ class UniMedVL:
             held in memory and not read from the mapped file when needed. None does so where memory is free
             for them.
         progress: draw bars on standard error, of loading now, and of hashing when `weights` are first asked for.
+        adapters: a folder of adapters (`checkpoint/adapters.py`), which are merged into the weights. The checkpoint is
+            hashed at once to see that they belong to it: merge them for good where that takes too long.
 
         Raises:
-            CheckpointError: no such model, or its files are not what they should be.
+            CheckpointError: no such model, its files are not what they should be, or the adapters are of another one.
         """
+        added = None if adapters is None else read_adapters(adapters)
         checkpoint = open_checkpoint(source)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dtype is None and device == "cpu" and checkpoint.nbytes < 2**30:
@@ -75,16 +80,28 @@ class UniMedVL:
         if pack is None:
             pack = _fits_in_memory(checkpoint, dtype)
         weights = Fingerprint(checkpoint, progress)
+        card = checkpoint.card | {"name": checkpoint.card.get("name") or (str(source) if source else "nano")}
+        if added is not None:
+            check_base(added, Base(card["name"], weights()))
+            card["adapters"] = {"folder": str(adapters), "sha256": added.sha256}
         model = load_model(
-            checkpoint, dtype=dtype, device=device, generation=generation, pack=pack, progress=progress
+            checkpoint,
+            dtype=dtype,
+            device=device,
+            generation=generation,
+            pack=pack and added is None,  # or after the merge
+            progress=progress,
         )
-        tokenizer = Tokenizer.load(checkpoint.folder)
-        name = checkpoint.card.get("name") or (str(source) if source else "nano")
-        return cls(model, tokenizer, checkpoint.card | {"name": name}, weights)
+        if added is not None:
+            merge_tensors(model, added)
+            if pack:
+                model.pack()
+        return cls(model, Tokenizer.load(checkpoint.folder), card, weights)
 
     @property
     def weights(self) -> str:
-        """The hash of all weights of the checkpoint (`checkpoint.fingerprint`), whatever part of it was loaded.
+        """The hash of all weights of the checkpoint (`checkpoint.fingerprint`), whatever part of it was loaded,
+        without adapters.
 
         It is taken when first asked for, here or in a result's provenance: that reads every byte of the
         checkpoint, with a bar where `load` drew one. Raises CheckpointError as `checkpoint.Fingerprint`.
@@ -223,7 +240,8 @@ class UniMedVL:
                 "dtype": str(self.model.dtype).removeprefix("torch."),
                 "device": self.model.device.type,
                 "trained_on": self.card.get("trained_on", "not stated"),
-            },
+            }
+            | ({"adapters": self.card["adapters"]} if "adapters" in self.card else {}),
             "inputs": [{"sha256": i.sha256, "kind": i.kind, "details": i.details} for i in images],
             "versions": versions(),
         }
