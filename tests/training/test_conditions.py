@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unimedvl.training.unified import TaskBatches, drop_conditions, focus, noise_wholly
 
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.sequence import Latent, Seen, Text, pack, token_count
 from unimedvl.training.recipe import Stage
-from unimedvl.training.unified import TaskBatches, drop_conditions, focus, noise_wholly
 
 IMAGE = torch.zeros(3, 14, 14)
 LATENT = torch.zeros(3, 4, 4)

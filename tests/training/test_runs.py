@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from unimedvl.training.unified import train_unified
 
 from unimedvl.model.config import VaeConfig, VitConfig
 from unimedvl.model.vae import Autoencoder
@@ -15,7 +16,6 @@ from unimedvl.training import autoencoder, unified, vit
 from unimedvl.training.autoencoder import train_vae
 from unimedvl.training.recipe import Stage
 from unimedvl.training.run import RunLog, cosine, save_state
-from unimedvl.training.unified import train_unified
 from unimedvl.training.vit import train_vit
 
 VAE = VaeConfig(8, (1, 2), 1, z_channels=4, norm_groups=4)

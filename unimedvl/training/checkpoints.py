@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,14 @@ class Checkpoints:
         if self.world.first:
             self._make_room(part)
         self.world.wait()
-        future = self._told(
-            lambda: dcp.async_save(
-                tensors, checkpoint_id=part, process_group=self.world.saves, no_dist=self.world.size == 1
-            )
-        )
+        alone = self.world.saves is None
+
+        def begin() -> Future:
+            with warnings.catch_warnings():  # DCP warns where there are no ranks
+                warnings.simplefilter("ignore")
+                return dcp.async_save(tensors, checkpoint_id=part, process_group=self.world.saves, no_dist=alone)
+
+        future = self._told(begin)
         self._writing = _Writing(future, part, done, state)
 
     def poll(self) -> None:
@@ -106,7 +110,7 @@ class Checkpoints:
     def _told(self, work):
         try:
             return work()
-        except Exception as error:  # noqa: BLE001 - DCP wraps what the disk says in errors of its own
+        except Exception as error:
             raise TrainingError(
                 f"{self.folder}: a checkpoint can't be written: {_root(error)}; the newest whole one stays, and the "
                 "run goes on from there when it is started again"
@@ -159,6 +163,8 @@ def read_tensors(checkpoint: Path, into: dict[str, Tensor], world: World) -> Non
     import torch.distributed.checkpoint as dcp
 
     try:
-        dcp.load(into, checkpoint_id=checkpoint, process_group=world.saves, no_dist=world.size == 1)
-    except Exception as error:  # noqa: BLE001 - DCP wraps everything
+        with warnings.catch_warnings():  # DCP warns where there are no ranks
+            warnings.simplefilter("ignore")
+            dcp.load(into, checkpoint_id=checkpoint, process_group=world.saves, no_dist=world.saves is None)
+    except Exception as error:
         raise TrainingError(f"{checkpoint}: not a checkpoint of this training: {_root(error)}") from error

@@ -8,27 +8,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unimedvl.checkpoint import save_model
+from unimedvl.checkpoint import fingerprint, save_model
+from unimedvl.checkpoint.adapters import Base
 from unimedvl.checkpoint.read import empty_model
-from unimedvl.training.checkpoints import read_state, read_tensors, whole_checkpoints
+from unimedvl.training.checkpoints import read_state, read_tensors, step_of, whole_checkpoints
 from unimedvl.training.error import TrainingError
+from unimedvl.training.lora import merge_into, save_adapters
 from unimedvl.training.parallel import World, whole
-from unimedvl.training.recipe import Recipe
-from unimedvl.training.start import Begun, begin, trainable
+from unimedvl.training.recipe import Lora, Recipe
+from unimedvl.training.start import Begun, begin, module_of, trainable
 
 # Largest tensor file of a small model; what is larger than this many bytes is written in shards of 5 GB.
 _SMALL, _SMALL_SHARD, _SHARD = 200 * 10**6, 15 * 10**6, 5 * 10**9
 
 
-def export_model(begun: Begun, learnt: dict[str, Tensor], folder: Path, world: World, recipe: Recipe) -> None:
-    """Write the model with these tensors in place of its own, in bf16. All ranks must call this; the first writes.
+def export_model(begun: Begun, folder: Path, world: World, recipe: Recipe) -> None:
+    """Write the model as it is, in bf16; adapters alone, and merged into the checkpoint that they belong to.
+
+    All ranks must call this; the first writes.
 
     Raises:
         CheckpointError: the disk refuses.
     """
-    tensors = {name: learnt.get(name, t) for name, t in begun.model.state_dict().items()}
+    if recipe.lora is not None:
+        _export_adapters(begun, recipe.lora, folder, world, recipe)
+        return
     full: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():  # one after another: gathered, they need memory
+    for name, tensor in begun.model.state_dict().items():  # one after another: gathered, they need memory
         gathered = whole(tensor).detach().to(torch.bfloat16)
         if world.first:
             full[name] = gathered.cpu().contiguous()
@@ -43,6 +49,16 @@ def export_model(begun: Begun, learnt: dict[str, Tensor], folder: Path, world: W
     )  # fmt: skip
 
 
+def _export_adapters(begun: Begun, settings: Lora, folder: Path, world: World, recipe: Recipe) -> None:
+    """The adapters in the folder's `adapters`, and the checkpoint with them merged in the folder itself."""
+    source = recipe.start.source
+    base = Base(recipe.start.checkpoint, fingerprint(source)) if world.first else Base(recipe.start.checkpoint, "")
+    save_adapters(begun.model, folder / "adapters", settings, base)
+    if world.first:
+        merge_into(recipe.start.checkpoint, folder / "adapters", folder, card=card_of({}, recipe))
+    world.wait()
+
+
 def card_of(card: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     """What the exported model says of itself: what it was before, what the recipe says, and how it was trained."""
     stages = [{"name": s.name, "steps": s.steps, "tokens a step": s.tokens * s.packs} for s in recipe.stages]
@@ -52,27 +68,24 @@ def card_of(card: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
 def export_run(recipe: Recipe, folder: Path, step: int | None = None, raw: bool = False) -> None:
     """Write a checkpoint of a run in the published layout. step: None for the newest. raw: not the average.
 
+    Adapters are written beside their merge, in the folder's `adapters`.
+
     Raises:
         TrainingError: the run has no such checkpoint.
     """
     place = recipe.folder / "checkpoints"
-    found = {int(p.name.split("-")[1]): p for p in whole_checkpoints(place)}
+    found = {step_of(p): p for p in whole_checkpoints(place)}
     if not found or (step is not None and step not in found):
         there = ", ".join(map(str, found)) or "none"
         raise TrainingError(f"{place}: no checkpoint{'' if step is None else f' of step {step}'}; there are: {there}")
     chosen = found[max(found) if step is None else step]
     world = World(0, 1, 0, torch.device("cpu"))
-    begun = begin(recipe.start, recipe.seed, world)
-    learnt = {name: p.detach() for name, p in trainable(begun.model).items()}
-    read_tensors(chosen, {f"model/{name}": t for name, t in learnt.items()}, world)
-    if not raw:
-        frozen = recipe.stages[read_state(chosen)["stage"]].frozen
-        averaged = _averaged(learnt, frozen)
-        read_tensors(chosen, {f"average/{name}": t for name, t in averaged.items()}, world)
-    export_model(begun, learnt, folder, world, recipe)
-
-
-def _averaged(learnt: dict[str, Tensor], frozen: tuple[str, ...]) -> dict[str, Tensor]:
-    from unimedvl.training.start import module_of
-
-    return {name: t for name, t in learnt.items() if module_of(name) not in frozen}
+    begun = begin(recipe, world)
+    frozen = () if raw else recipe.stages[read_state(chosen)["stage"]].frozen
+    begun.model.float()
+    into: dict[str, Tensor] = {}
+    for name, p in trainable(begun.model).items():
+        which = "model" if raw or module_of(name) in frozen else "average"
+        into[f"{which}/{name}"] = p.detach()
+    read_tensors(chosen, into, world)
+    export_model(begun, folder, world, recipe)

@@ -11,9 +11,8 @@ import contextlib
 import logging
 import math
 import signal
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,11 +21,10 @@ from torch import Tensor, nn
 from unimedvl.training import parallel
 from unimedvl.training.average import Average
 from unimedvl.training.batches import StepBatches, TrainingBatch, seed_of
-from unimedvl.training.checkpoints import Checkpoints, read_tensors
+from unimedvl.training.checkpoints import read_tensors
 from unimedvl.training.error import TrainingError
 from unimedvl.training.export import export_model
 from unimedvl.training.mixture import mixture_of
-from unimedvl.training.packing import Waiting
 from unimedvl.training.recipe import Recipe, Stage
 from unimedvl.training.run import Run, open_run
 from unimedvl.training.samples import Samples, prepare_for
@@ -73,9 +71,9 @@ def train(recipe: Recipe, told: Callable[[Told], None] = lambda told: None) -> P
         out = recipe.folder
         if recipe.export:
             out = recipe.folder / "export"
-            export_model(run.begun, run.average_tensors(), out, world, recipe)
+            export_model(run.begun, out, world, recipe)
     finally:
-        run.logs.close()
+        run.close()
     parallel.leave()
     return out
 
@@ -94,7 +92,7 @@ def run_stage(run: Run, number: int, stop: Stop, told: Callable[[Told], None]) -
     run.newest = None
     batches = step_batches(run, stage, number)
     held = Held(run, stage, number) if recipe.validation.every else None
-    tally = Tally(world, run.begun.model.config, stage, recipe)
+    tally = Tally(world, run.begun.model.config, stage, recipe, run.peak)
     before = sum(s.steps for s in recipe.stages[:number])
     bad = 0
     for mine in tally.waited(batches):
@@ -153,8 +151,8 @@ def _give_up(run: Run, done: int, bad: int) -> None:
     newest = run.checkpoints.newest()
     raise TrainingError(
         f"{bad} steps in a row, up to step {done}, had no finite loss and gradient, and were skipped; the newest "
-        f"checkpoint is {newest.name if newest else 'none'}. A smaller learning_rate or optimiser.clip, more warmup, or "
-        "bf16=false may help"
+        f"checkpoint is {newest.name if newest else 'none'}. A smaller learning_rate or optimiser.clip, more warmup, "
+        "or bf16=false may help"
     )
 
 
@@ -230,7 +228,7 @@ def step_batches(run: Run, stage: Stage, number: int) -> StepBatches:
     Raises:
         TrainingError: the packs of a step can't be shared out evenly.
     """
-    recipe, world, model = run.recipe, run.world, run.begun.model
+    recipe, world = run.recipe, run.world
     if stage.packs % world.size:
         raise TrainingError(f"{stage.name}: packs is {stage.packs}; it must be a multiple of the {world.size} ranks")
     seed = seed_of(recipe.seed, number)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -247,6 +249,7 @@ def merge_into(
     adapters: str | Path,
     folder: str | Path,
     progress: bool = False,
+    card: Mapping[str, Any] | None = None,
 ) -> Base:
     """Merge adapters into the checkpoint that they belong to, and write it in the published layout.
 
@@ -254,6 +257,7 @@ def merge_into(
     int8 has no int8 in it. Each tensor keeps its type. The memory needed is the merged weights'.
 
     source: None takes the one that `adapter.json` names; "nano" is the embedded model. progress: draw bars.
+    card: what the merged model says of itself beside what the checkpoint says.
     Returns the checkpoint merged into.
     Raises:
         CheckpointError: adapters or checkpoint are not there, do not belong together, or the disk refuses.
@@ -274,7 +278,7 @@ def merge_into(
     merge_tensors(model, found)
     merged = {"base": base.name, "base_sha256": base.weights_sha256, "adapters_sha256": found.sha256}
     tokenizer = Tokenizer.load(checkpoint.folder)
-    save_model(model, folder, tokenizer=tokenizer, card=checkpoint.card | {"merged": merged})
+    save_model(model, folder, tokenizer=tokenizer, card=checkpoint.card | dict(card or {}) | {"merged": merged})
     return base
 
 

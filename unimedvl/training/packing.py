@@ -35,7 +35,7 @@ class Waiting:
 
     @classmethod
     def from_json(cls, values: dict) -> Waiting:
-        return cls(values["position"], {p: n for p, n in values["tokens"]}, values["left_out"])
+        return cls(values["position"], dict(values["tokens"]), values["left_out"])
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,14 @@ class World:
             dist.barrier()
 
 
+def rank() -> int:
+    """Which rank this process is, whether or not it has joined the others; 0 where alone."""
+    return int(os.environ.get("RANK", 0))
+
+
 def join() -> World:
     """The world that torchrun started, or this process alone. Cores are shared with the ranks beside us."""
-    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    size = int(os.environ.get("WORLD_SIZE", 1))
     local, beside = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
@@ -72,7 +77,7 @@ def join() -> World:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
         if not cuda:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
-    return World(rank, size, local, device, dist.new_group(backend="gloo", timeout=PATIENCE))
+    return World(rank(), size, local, device, dist.new_group(backend="gloo", timeout=PATIENCE))
 
 
 def leave() -> None:
@@ -89,7 +94,13 @@ def shard(model: UnifiedModel, settings: Devices, world: World, bf16: bool) -> N
         TrainingError: ranks can't be split as the settings say.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+    from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
+        FSDPModule,
+        MixedPrecisionPolicy,
+        OffloadPolicy,
+        fully_shard,
+    )
 
     together = settings.shard or world.size
     if world.size % together:
@@ -102,11 +113,11 @@ def shard(model: UnifiedModel, settings: Devices, world: World, bf16: bool) -> N
     if together == world.size:
         names, shape = names[1:], shape[1:]
     mesh = init_device_mesh(world.device.type, shape, mesh_dim_names=names)
-    half = bf16 and world.device.type == "cuda"
+    cuda = world.device.type == "cuda"
     how = {
         "mesh": mesh,
-        "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if half else MixedPrecisionPolicy(),
-        "offload_policy": CPUOffloadPolicy() if settings.offload else OffloadPolicy(),
+        "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 and cuda else MixedPrecisionPolicy(),
+        "offload_policy": CPUOffloadPolicy(pin_memory=cuda) if settings.offload else OffloadPolicy(),
     }
     for layer in model.stack.layers:
         fully_shard(layer, **how)

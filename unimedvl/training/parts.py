@@ -6,6 +6,7 @@ Each leaves its state in the run's folder, so that a stopped run goes on where i
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from unimedvl.model.config import preset
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.corpus import corpus
+from unimedvl.recipes import read_recipe
 from unimedvl.tokenizer import Tokenizer, train_tokenizer
 from unimedvl.training.autoencoder import VaeRecipe, train_vae
 from unimedvl.training.vit import VitRecipe, train_vit
@@ -54,6 +56,15 @@ class PartsRecipe(_Strict):
         if unknown is not None:
             raise ValueError(f"no modality called {unknown!r}; there are {', '.join(SIMULATORS)}")
         return names
+
+
+def load_parts_recipe(file: Path, overrides: Sequence[str] = ()) -> PartsRecipe:
+    """Read a YAML recipe; overrides are ``a.b=value`` with the value in YAML.
+
+    Raises:
+        RecipeError: no such file, not YAML, or a wrong key or value, named with its path.
+    """
+    return read_recipe(file, PartsRecipe, overrides, example="vae.seed=1")
 
 
 def train_parts(recipe: PartsRecipe) -> None:

@@ -45,6 +45,11 @@ class Start(_Strict):
             raise ValueError("give either checkpoint (nano, a folder or a hub id) or parts (a recipe)")
         return self
 
+    @property
+    def source(self) -> str | None:
+        """The checkpoint as loading has it: None is nano."""
+        return None if self.checkpoint == "nano" else self.checkpoint
+
 
 class Data(_Strict):
     """Records to learn from.

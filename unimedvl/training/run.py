@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from unimedvl.data.whole import written_whole
 from unimedvl.recipes import differences
@@ -25,6 +26,7 @@ from unimedvl.training.memory import keep_freed_memory
 from unimedvl.training.mixture import Records, records_of
 from unimedvl.training.packing import Waiting
 from unimedvl.training.parallel import World, shard
+from unimedvl.training.peak import peak_rate
 from unimedvl.training.recipe import Recipe
 from unimedvl.training.start import Begun, begin, build_data, trainable
 
@@ -62,7 +64,9 @@ class Place:
 
 @dataclass
 class Run:
-    """learnt: parameters that some stage may train, by name. newest: the checkpoint to go on from, until it is read."""
+    """learnt: parameters that some stage may train, by name. newest: the checkpoint to go on from, until it is read.
+    peak: products that a device could do, measured now, in floating-point operations a second.
+    """
 
     recipe: Recipe
     world: World
@@ -73,6 +77,7 @@ class Run:
     logs: Logs | None
     place: Place
     newest: Path | None
+    peak: float
     average: Average | None = None
 
     def log(self, step: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -81,9 +86,9 @@ class Run:
             self.logs.write(step, values)
         return values
 
-    def average_tensors(self) -> dict[str, Tensor]:
-        """What was learnt, as the average has it."""
-        return {name: self.average.tensors.get(name, p.detach()) for name, p in self.learnt.items()}
+    def close(self) -> None:
+        if self.logs is not None:
+            self.logs.close()
 
 
 def open_run(recipe: Recipe, world: World) -> Run:
@@ -93,7 +98,7 @@ def open_run(recipe: Recipe, world: World) -> Run:
         TrainingError: the folder is another recipe's, can't be written to, or hasn't the room for checkpoints.
     """
     keep_freed_memory()
-    begun = begin(recipe.start, recipe.seed, world)
+    begun = begin(recipe, world)
     folders = [*recipe.data.folders, *([build_data(recipe.data.build, world)] if recipe.data.build else [])]
     records = records_of(folders, "train")
     learnt = trainable(begun.model)
@@ -102,7 +107,8 @@ def open_run(recipe: Recipe, world: World) -> Run:
     world.wait()
     begun.model.stack.checkpointing = recipe.recompute
     shard(begun.model, recipe.devices, world, recipe.bf16)
-    begun.model.to(world.device)
+    begun.model.to(torch.float32)  # shared out first: a rank converts its part alone
+    (begun.model.vae if recipe.devices.offload else begun.model).to(world.device)
     learnt = trainable(begun.model)
     checkpoints = Checkpoints(recipe.folder, world, recipe.save)
     newest = checkpoints.newest()
@@ -113,7 +119,17 @@ def open_run(recipe: Recipe, world: World) -> Run:
     if recipe.compile:
         for layer in begun.model.stack.layers:
             layer.compile()
-    return Run(recipe, world, begun, learnt, records, checkpoints, logs, place, newest)
+    peak = peak_rate(world.device, torch.bfloat16 if recipe.bf16 else torch.float32)
+    return Run(recipe, world, begun, learnt, records, checkpoints, logs, place, newest, peak)
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that a run's folder is of, as it last began. Raises TrainingError where it is none."""
+    try:
+        told = json.loads((folder / "run.json").read_text())["recipe"]
+        return Recipe.model_validate(told | {"folder": folder})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{folder}: no folder of a training: its run.json can't be read: {error}") from error
 
 
 def _note(recipe: Recipe, learnt: int) -> None:

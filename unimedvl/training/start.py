@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from unimedvl.checkpoint import load_model, open_checkpoint
 from unimedvl.model.unified import UnifiedModel
-from unimedvl.recipes import read_recipe
 from unimedvl.tokenizer import Tokenizer
+from unimedvl.training.error import TrainingError
+from unimedvl.training.lora import add_adapters
 from unimedvl.training.parallel import World
-from unimedvl.training.parts import PartsRecipe, train_parts, trained_parts
-from unimedvl.training.recipe import Start
+from unimedvl.training.parts import load_parts_recipe, train_parts, trained_parts
+from unimedvl.training.recipe import Recipe
 
 
 @dataclass
@@ -27,24 +27,31 @@ class Begun:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(start: Start, seed: int, world: World) -> Begun:
-    """The model that a training begins with, in float32, on the CPU; a checkpoint's in its own type, for ranks that
-    share weights convert their parts alone.
+def begin(recipe: Recipe, world: World) -> Begun:
+    """The model that a training begins with, on the CPU, with adapters where the recipe has them.
+
+    A checkpoint's weights have its own type: ranks that share weights convert their parts alone.
 
     Raises:
         CheckpointError: no such checkpoint.
         RecipeError: no recipe of parts.
+        TrainingError: adapters on weights that no checkpoint has.
     """
+    start = recipe.start
     if start.checkpoint is not None:
-        checkpoint = open_checkpoint(None if start.checkpoint == "nano" else start.checkpoint)
-        model = load_model(checkpoint, dtype=None if world.size > 1 else torch.float32).train()
+        checkpoint = open_checkpoint(start.source)
+        model = load_model(checkpoint).train()
+        if recipe.lora is not None:
+            add_adapters(model, recipe.lora, recipe.seed)
         return Begun(model, Tokenizer.load(checkpoint.folder), dict(checkpoint.card))
-    recipe = read_recipe(start.parts, PartsRecipe)
+    if recipe.lora is not None:
+        raise TrainingError("lora needs start.checkpoint: adapters belong to the weights of a checkpoint")
+    parts = load_parts_recipe(start.parts)
     if world.first:
-        train_parts(recipe)
+        train_parts(parts)
     world.wait()
-    model, tokenizer, sizes = trained_parts(recipe, seed)
-    return Begun(model, tokenizer, {"sizes": sizes})
+    model, tokenizer, sizes = trained_parts(parts, recipe.seed)
+    return Begun(model.train(), tokenizer, {"sizes": sizes})
 
 
 MODULES = {

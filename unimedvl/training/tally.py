@@ -13,8 +13,8 @@ from unimedvl.model.config import ModelConfig
 from unimedvl.tasks import TASKS
 from unimedvl.training.batches import TrainingBatch
 from unimedvl.training.flops import flops_of
+from unimedvl.training.footprint import frozen_of
 from unimedvl.training.parallel import World
-from unimedvl.training.peak import peak_rate
 from unimedvl.training.recipe import Recipe, Stage
 
 NAMES = tuple(TASKS)
@@ -24,12 +24,12 @@ T = TypeVar("T")
 class Tally:
     """Sums over the steps of a line; `line` gives their means over all ranks and begins anew.
 
-    peak: floating-point operations a second of this device, measured now.
+    peak: what a device could do, in floating-point operations a second.
     """
 
-    def __init__(self, world: World, config: ModelConfig, stage: Stage, recipe: Recipe) -> None:
-        self.world, self.config, self.stage, self.recipe = world, config, stage, recipe
-        self.peak = peak_rate(world.device, torch.bfloat16 if recipe.bf16 else torch.float32)
+    def __init__(self, world: World, config: ModelConfig, stage: Stage, recipe: Recipe, peak: float) -> None:
+        self.world, self.config, self.stage, self.recipe, self.peak = world, config, stage, recipe, peak
+        self.frozen = frozen_of(stage)
         self._begin()
 
     def _begin(self) -> None:
@@ -63,7 +63,7 @@ class Tally:
         for row, tasks, values in ((0, batch.label_tasks, ce), (2, batch.target_tasks, mse)):
             self._by_task[row].index_add_(0, tasks, values.double())
             self._by_task[row + 1].index_add_(0, tasks, torch.ones_like(values, dtype=torch.float64))
-        self._flops += flops_of(batch.batch, self.config, self.stage.frozen, False)
+        self._flops += flops_of(batch.batch, self.config, self.frozen, False, self.recipe.lora)
 
     def add(self, **values: float) -> None:
         """Values of a step, to be averaged."""
