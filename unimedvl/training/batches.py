@@ -70,7 +70,7 @@ def seed_of(*numbers: int) -> int:
     """One seed of several numbers."""
     import numpy as np
 
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def training_batch(

@@ -1,21 +1,22 @@
-"""Every part of a training runs, learns, leaves a state, and goes on from it."""
+"""The parts of an embedded model are trained alone: each learns, leaves a state, and goes on from it."""
 
 from __future__ import annotations
 
-import copy
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from unimedvl.training.unified import train_unified
 
 from unimedvl.model.config import VaeConfig, VitConfig
 from unimedvl.model.vae import Autoencoder
-from unimedvl.training import autoencoder, unified, vit
+from unimedvl.recipes import RecipeError
+from unimedvl.training import autoencoder, vit
 from unimedvl.training.autoencoder import train_vae
-from unimedvl.training.recipe import Stage
-from unimedvl.training.run import RunLog, cosine, save_state
+from unimedvl.training.logs import LineLog
+from unimedvl.training.part_run import cosine, save_state
+from unimedvl.training.parts import load_parts_recipe
 from unimedvl.training.vit import train_vit
 
 VAE = VaeConfig(8, (1, 2), 1, z_channels=4, norm_groups=4)
@@ -31,13 +32,13 @@ def stop_at(monkeypatch):
     """Make a part of the training end after a step, before its state is saved."""
 
     def arrange(module, last: int) -> None:
-        class Ending(RunLog):
+        class Ending(LineLog):
             def add(self, step, every, **values):
                 super().add(step, every, **values)
                 if step == last:
                     raise Stopped
 
-        monkeypatch.setattr(module, "RunLog", Ending)
+        monkeypatch.setattr(module, "LineLog", Ending)
 
     return arrange
 
@@ -114,60 +115,39 @@ def test_the_vit_goes_on_where_it_stopped(vit_recipe, tmp_path, stop_at, read_lo
     check_resumed(stop_at, vit, partial(train_vit, VIT, vit_recipe), tmp_path, read_log, "vit", 12)
 
 
-def test_each_stage_draws_from_its_own_mixture(start, tiny, unified_recipe, tmp_path, read_log):
-    stages = [Stage(steps=4, mixture={"report": 1.0}), Stage(steps=4, mixture={"generate": 1.0})]
-    train_unified(start(), tiny.prepare, unified_recipe.model_copy(update={"stages": stages}), tmp_path)
-    first, second = read_log(tmp_path / "unified.jsonl")
-    assert "mse" not in first and "mse" in second
+SHIPPED = Path(__file__).parents[2] / "recipes" / "nano" / "parts.yaml"
 
 
-@pytest.fixture
-def start(tiny):
-    """The whole model as a training starts from it."""
-
-    def make():
-        model = copy.deepcopy(tiny.model)
-        model.initialise(torch.Generator().manual_seed(0))
-        return model
-
-    return make
-
-
-def test_the_whole_model_learns_and_leaves_the_autoencoder_alone(
-    start, tiny, unified_recipe, tmp_path, read_log
-):
-    model = start()
-    before = copy.deepcopy(model.state_dict())
-    average = train_unified(model, tiny.prepare, unified_recipe, tmp_path)
-    log = read_log(tmp_path / "unified.jsonl")
-    assert {"ce", "mse", "norm", "rate"} <= log[0].keys()
-    ce, mse = ([line[loss] for line in log if loss in line] for loss in ("ce", "mse"))
-    assert ce[-1] < 0.9 * ce[0] and mse[-1] < mse[0]
-    assert all(line["tokens"] >= unified_recipe.tokens for line in log)
-    after = model.state_dict()
-    frozen = [n for n in before if torch.equal(before[n], after[n])]
-    assert {n for n in before if n.startswith("vae.") or n.endswith("pos_embed")} == set(frozen)
-    moved = average.state_dict()
-    name = "language_model.lm_head.weight"
-    assert not torch.equal(moved[name], before[name]) and not torch.equal(moved[name], after[name])
-    assert (moved[name] - after[name]).norm() < (before[name] - after[name]).norm()
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("vae.seed=7", lambda r: r.vae.seed == 7),
+        ("vit.bf16=false", lambda r: r.vit.bf16 is False),
+        ("vae.phases=[{steps: 9, crop: 32, batch: 1}]", lambda r: r.vae.phases[0].crop == 32),
+        ("folder=/tmp/a=b", lambda r: r.folder == Path("/tmp/a=b")),
+    ],
+)
+def test_an_override_reaches_its_field(override, read):
+    assert read(load_parts_recipe(SHIPPED, [override]))
 
 
-def test_the_whole_model_goes_on_where_it_stopped(start, tiny, unified_recipe, tmp_path, stop_at, read_log):
-    def train(folder):
-        return train_unified(start(), tiny.prepare, unified_recipe, folder)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("vit.stepz=5", "vit.stepz: no such field; there are steps, batch, side"),
+        ("vae.learning_rate=fast", "vae.learning_rate: Input should be a valid number"),
+        ("vae.phases=[{steps: 1, crop: 30, batch: 1}]", "vae.phases.0.crop: Input should be a multiple of 16"),
+        ("modalities=[pet]", "modalities: no modality called 'pet'; there are cxr, mri"),
+        ("preset=giant", "preset: no preset called 'giant'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_line_that_names_it(override, message):
+    with pytest.raises(RecipeError) as error:
+        load_parts_recipe(SHIPPED, [override])
+    assert message in str(error.value) and "\n" not in str(error.value)
 
-    check_resumed(stop_at, unified, train, tmp_path, read_log, "unified", 16)
 
-
-def test_a_task_without_an_image_to_draw_logs_no_flow_loss(start, tiny, unified_recipe, tmp_path, read_log):
-    recipe = unified_recipe.model_copy(update={"stages": [Stage(steps=4, mixture={"report": 1.0})]})
-    train_unified(start(), tiny.prepare, recipe, tmp_path)
-    (line,) = read_log(tmp_path / "unified.jsonl")
-    assert line["ce"] > 0 and "mse" not in line
-
-
-# The parts that runs share -----------------------------------------------------------------------
+# What the parts share -----------------------------------------------------------------------
 
 
 def test_the_rate_warms_up_to_its_peak_and_falls_to_a_twentieth():
@@ -179,7 +159,7 @@ def test_the_rate_warms_up_to_its_peak_and_falls_to_a_twentieth():
 
 
 def test_the_log_holds_means_since_the_last_line(tmp_path, read_log):
-    log = RunLog(tmp_path / "made" / "x.jsonl")
+    log = LineLog(tmp_path / "made" / "x.jsonl")
     for step, loss in enumerate([1.0, 3.0, 5.0, 8.0], 1):
         log.add(step, 2, loss=loss)
     assert [(line["step"], line["loss"]) for line in read_log(tmp_path / "made" / "x.jsonl")] == [
@@ -212,12 +192,3 @@ def test_crops_are_in_range_and_the_same_for_a_seed_and_a_step():
     assert torch.equal(autoencoder.Crops(4, 16, seed=0, window=5)[3], steps[3])
     assert set(passing.rendered) <= set(range(3, 8))
     assert np.isfinite(a.numpy()).all()
-
-
-def test_a_stage_added_behind_a_finished_run_makes_it_the_run_of_all_stages(start, tiny, unified_recipe, tmp_path):
-    more = Stage(steps=4, mixture={"generate": 1.0}, learning_rate=5e-3)
-    longer = unified_recipe.model_copy(update={"stages": [*unified_recipe.stages, more]})
-    whole = train_unified(start(), tiny.prepare, longer, tmp_path / "whole").state_dict()
-    train_unified(start(), tiny.prepare, unified_recipe, tmp_path / "added")
-    added = train_unified(start(), tiny.prepare, longer, tmp_path / "added").state_dict()
-    assert all(torch.equal(added[name], whole[name]) for name in whole)
