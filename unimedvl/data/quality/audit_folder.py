@@ -4,12 +4,14 @@
     audit.json           how they were drawn
     ratings/RATER.jsonl  what a rater said: a line for each time that a record was saved, of which the last counts
 
-A rating is one line, appended in one write and forced to the disk before it counts as saved. So raters, and servers
-too, may share a folder on a local disk without losing a rating, and a process that is killed loses none.
+A rating is one line, appended in one write and forced to the disk before it counts as saved; what could be written in
+part only is taken back. So raters, and servers too, may share a folder on a local disk without losing a rating, and
+neither a process that is killed nor a full disk loses one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -81,12 +83,15 @@ def write_audit(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
+    how = {"seed": seed, "asked_for": size, "records": len(places), "shards": [str(f) for f in files]}
     write_shard(folder / _SAMPLE, _named_apart(places))
-    records = [record for _, record in scan([folder / _SAMPLE])]
-    how = {"seed": seed, "asked_for": size, "records": len(records), "shards": [str(f) for f in files]}
-    with written_whole(folder / _HOW) as part:
-        part.write_text(json.dumps(how, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return records
+    try:
+        with written_whole(folder / _HOW) as part:
+            part.write_text(json.dumps(how, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except DataError:
+        (folder / _SAMPLE).unlink()  # half an audit could neither be used nor be made again
+        raise
+    return [record for _, record in scan([folder / _SAMPLE])]
 
 
 def _passed(files: Sequence[Path], told: Callable[[int], None]) -> Iterator[tuple[Place, Record]]:
@@ -138,9 +143,8 @@ class RatingFile:
             new = not self.file.exists()
             handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                if os.write(handle, data) != len(data):
-                    raise DataError(f"{self.file}: written in part only: no room; the rating is not saved")
-                os.fsync(handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)  # so that what is taken back is nobody else's
+                _append_whole(handle, data)
             finally:
                 os.close(handle)
             if new:
@@ -168,6 +172,19 @@ class RatingFile:
                 except ValueError as error:
                     _log.warning("passed over: %s", error)
         return found
+
+
+def _append_whole(handle: int, data: bytes) -> None:
+    """Append and force to the disk, or leave the file as it was. Raises OSError."""
+    before = os.fstat(handle).st_size
+    try:
+        left = data
+        while left:  # on a disk that is nearly full a part is written, and the error comes with the next
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    except OSError:
+        os.ftruncate(handle, before)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -233,7 +250,9 @@ class Audit:
 
     def raters(self) -> list[str]:
         """Everyone who has saved a rating, by name."""
-        return sorted(f.stem for f in (self.folder / _RATINGS).glob("*.jsonl") if _NAME.fullmatch(f.stem))
+        files = (self.folder / _RATINGS).glob("*.jsonl")
+        # An empty file is of a rater whose first rating found no room.
+        return sorted(f.stem for f in files if _NAME.fullmatch(f.stem) and f.stat().st_size)
 
     def ratings(self) -> list[Rating]:
         """The last rating of each rater on each record, by rater and in the order of the sample."""
