@@ -19,7 +19,7 @@ from PIL import Image
 
 from unimedvl.data.build.chunks import Chunk, chunks_of, cut
 from unimedvl.data.build.lock import lane_of
-from unimedvl.data.build.made import made
+from unimedvl.data.build.made import Maker
 from unimedvl.data.build.places import input_folder
 from unimedvl.data.build.recipe import BuildRecipe, Evaluation, Input
 from unimedvl.data.duplicates.hashes import ImageHash, fixed_form, perceptual_hash, pixel_hash
@@ -41,23 +41,25 @@ def read_lane(recipe: BuildRecipe, lane: int, lanes: int) -> Iterator[int]:
     """Read every `lanes`-th chunk of each source, but those that are done. Yields items, as they are done.
 
     Raises:
-        DataError: a source's folder is not what it should be, or a chunk can't be written.
+        DataError: a source's folder is not what it should be, a chunk can't be written, or a model or server that the
+            recipe names can't be had.
     """
     with lane_of(recipe.folder):
+        maker = Maker(recipe)
         for entry in (*recipe.inputs, *recipe.evaluation):
             for number, part in enumerate(cut(_items(recipe, entry), recipe.chunk)):
                 if number % lanes != lane:
                     continue
                 chunk = Chunk(folder_of(recipe, entry), number)
                 if not chunk.done:
-                    _read_chunk(chunk, made(part, entry), recipe, isinstance(entry, Evaluation))
+                    _read_chunk(chunk, maker.made(part, entry), recipe, isinstance(entry, Evaluation))
                 yield len(part)
 
 
 def _items(recipe: BuildRecipe, entry: Input) -> Iterator[Item]:
     items = islice(source(entry.name).read(input_folder(recipe, entry)), entry.limit)
     wanted = entry.splits if isinstance(entry, Evaluation) else None
-    return (i for i in items if not wanted or isinstance(i, Fault) or i.record.split in wanted)
+    return (i for i in items if not wanted or isinstance(i, Fault) or i.split in wanted)
 
 
 @dataclass
