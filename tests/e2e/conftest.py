@@ -91,6 +91,19 @@ def shot() -> Callable[[Page, str], None]:
 
 
 @pytest.fixture(scope="session")
+def contrast() -> Callable[[Page], list[str]]:
+    """The texts of a page that are hard to read against their background."""
+    script = (Path(__file__).parent / "contrast.js").read_text()
+    return lambda page: page.evaluate(script.partition("\n")[2])
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Of a process that runs this checkout."""
+    return dict(ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of a miniature with simulated images."""
     folder = tmp_path_factory.mktemp("set")

@@ -167,7 +167,7 @@ def test_a_rating_that_finds_no_room_stays_in_the_page(audit, url, open_page, sh
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_the_form_fits_a_phone_and_is_rated_by_touch(audit, url, open_page, shot, colours):
+def test_the_form_fits_a_phone_and_is_rated_by_touch(audit, url, open_page, shot, contrast, colours):
     page = open_page(viewport={"width": 375, "height": 812}, has_touch=True, is_mobile=True, color_scheme=colours).page
     page.goto(url)
     page.get_by_label("Name").fill("ann")
@@ -180,6 +180,7 @@ def test_the_form_fits_a_phone_and_is_rated_by_touch(audit, url, open_page, shot
     for group in page.locator("fieldset").all():
         group.locator("label").nth(1).tap()
     shot(page, f"audit-phone-{colours}")
+    assert contrast(page) == []
     page.get_by_role("button", name="Save and go on").tap()
     wait_for(page, url, "/rate/ann/2")
     assert saved(audit, "ann") == 1

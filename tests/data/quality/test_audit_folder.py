@@ -52,7 +52,7 @@ def test_the_sample_is_drawn_by_seed_with_its_images(shard, samples, tmp_path):
     images = {(s.record.dataset, s.record.id): [load() for load in s.images] for s in samples}
     assert all([load() for load in s.images] == images[s.record.dataset, s.record.id] for s in audit.samples)
     told = json.loads((tmp_path / "1" / "audit.json").read_text())
-    assert told == {"seed": 1, "asked_for": 6, "records": 6, "shards": [str(shard)]}
+    assert told == {"seed": 1, "asked_for": 6, "records": 6, "shards": [str(shard)], "simulated": []}
 
 
 def test_what_was_dropped_is_not_drawn_and_no_two_have_one_name(samples, tmp_path):
@@ -120,6 +120,11 @@ def test_names_and_records_that_are_none_are_refused(audit):
     with pytest.raises(DataError, match="nowhere/1: this record is not in the sample"):
         audit.save(Rating("ann", "nowhere", "1", BEST))
     assert not audit.raters() and not audit.ratings()
+
+
+def test_what_a_build_calls_simulated_is_kept_with_the_sample(shard, tmp_path):
+    write_audit(tmp_path / "audit", [shard], simulated=["slake"])
+    assert Audit(tmp_path / "audit").simulated == ("slake",)
 
 
 def test_sampling_reads_no_more_than_the_named_shards(shard, tmp_path):

@@ -29,6 +29,7 @@ from unimedvl.data.record import Record
 from unimedvl.data.scan import Place, fetch, scan
 from unimedvl.data.shards import read_shard, write_shard
 from unimedvl.data.source import Sample
+from unimedvl.data.staged import page_content
 from unimedvl.data.whole import written_whole
 
 _SAMPLE, _HOW, _RATINGS = "sample.parquet", "audit.json", "ratings"
@@ -59,11 +60,13 @@ def write_audit(
     size: int = SAMPLE_SIZE,
     seed: int = 0,
     told: Callable[[int], None] = lambda done: None,
+    simulated: Sequence[str] = (),
 ) -> list[Record]:
     """Draw a sample of the records that passed all rules, stratified by modality, into a new folder.
 
     A record without id gets the name of its shard and its row; of records of one data set and id, the second gets
-    `#2` behind it. told: is called for each record read; they are read twice.
+    `#2` behind it. told: is called for each record read; they are read twice. simulated: data sets of which a build
+    says that they are.
 
     Raises:
         DataError: the folder has an audit already, a file is no shard, or there are no records that passed.
@@ -83,7 +86,8 @@ def write_audit(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
-    how = {"seed": seed, "asked_for": size, "records": len(places), "shards": [str(f) for f in files]}
+    how = {"seed": seed, "asked_for": size, "records": len(places)}
+    how |= {"shards": [str(f) for f in files], "simulated": list(simulated)}
     write_shard(folder / _SAMPLE, _named_apart(places))
     try:
         with written_whole(folder / _HOW) as part:
@@ -209,7 +213,7 @@ def _parsed(line: bytes, where: str) -> Rating:
 class Audit:
     """An audit's folder, opened. Its methods may be called from several threads.
 
-    samples: the records that are rated, in order, with their images.
+    samples: the records that are rated, in order, with their images. simulated: data sets that are.
     Raises:
         DataError: the folder has no sample, or one that can't be read.
     """
@@ -219,6 +223,8 @@ class Audit:
         if not (self.folder / _SAMPLE).is_file():
             raise DataError(f"{self.folder}: no audit here; make one with `unimedvl data audit sample`")
         self.samples = tuple(read_shard(self.folder / _SAMPLE))
+        how = self.folder / _HOW
+        self.simulated = tuple(page_content(how).get("simulated", ())) if how.is_file() else ()
         self._keys = {(s.record.dataset, s.record.id) for s in self.samples}
         self._lock = threading.Lock()
 

@@ -183,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         audit, name = self.server.audit, rater_name(rater)
         sample = audit.samples[self._place(number)]
         record, saved = sample.record, audit.of(name)
-        made = made_how(record) or ("synthetic" if any(made_by_model(load()) for load in sample.images) else "")
+        made = made_how(record, audit.simulated)
+        if not made and any(made_by_model(load()) for load in sample.images):
+            made = "synthetic"
         before = saved.get((record.dataset, record.id))
         return Item(name, int(number), len(audit.samples), len(saved), record, made, before)
 
