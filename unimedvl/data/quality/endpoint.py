@@ -214,7 +214,8 @@ class Watch:
 
     def _lost(self, error: EndpointError) -> Halted:
         again = "see that the server runs and start again, which goes on from here"
-        return Halted(f"{error}; failed {self.failed} times in a row; {again}")
+        times = "once" if self.failed == 1 else f"{self.failed} times in a row"
+        return Halted(f"{error}; failed {times}; {again}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -40,12 +40,17 @@ class Pretrained:
     """
 
     kinds: tuple[str, str]  # the classes of transformers that load what prepares its inputs, and the model
+    published: str  # the one that is meant
 
     def __init__(self, model: str, revision: str = "main", device: str | None = None) -> None:
         self.model, self.revision, self._device = model, revision, device
 
     @property
     def name(self) -> str:
+        return self._called
+
+    @property
+    def _called(self) -> str:
         return f"{Path(self.model).name if self._folder else self.model}@{self.revision}"
 
     @property
@@ -68,7 +73,14 @@ class Pretrained:
             first = str(error).splitlines()[0]
             raise DataError(f"device {self.device!r} is not to be had here: {first}") from error
         self._class(self.kinds[1])
-        self._inputs  # noqa: B018 - loads it
+        looks, takes = self.kinds[0] == "AutoProcessor", hasattr(self._load("AutoConfig"), "vision_config")
+        if looks != takes:
+            found = "takes images" if takes else "takes no images"
+            raise DataError(f"{self._called}: {found}; expected one such as {self.published}")
+        words = getattr(self._inputs, "tokenizer", self._inputs)
+        # Without its files some kinds of tokenizer are made all the same, and know nothing.
+        if set(words("chest lung heart", add_special_tokens=False)["input_ids"]) <= {words.unk_token_id}:
+            raise DataError(f"{self._called}: its tokenizer knows no words; is tokenizer.json or vocab.txt missing?")
 
     def loaded(self) -> Self:
         """This, with the model in memory. Raises DataError where it can't be loaded."""
@@ -101,9 +113,9 @@ class Pretrained:
             options["revision"] = self.revision
         try:
             loaded = loader.from_pretrained(place, **options)
-        except (OSError, ImportError, ValueError) as error:  # gated, offline, a tokenizer's package missing
+        except Exception as error:  # gated, offline, damaged, a package missing, no memory
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise DataError(f"{self.name}: can't be loaded: {first}") from error
+            raise DataError(f"{self._called}: can't be loaded: {first}") from error
         return loaded.eval() if hasattr(loaded, "eval") else loaded
 
 
@@ -117,10 +129,10 @@ def _transformers():
 class MedGemmaCaptioner(Pretrained):
     """MedGemma (arXiv 2507.05201), as it comes with eyes: google/medgemma-27b-it, or google/medgemma-4b-it."""
 
-    kinds = "AutoProcessor", "AutoModelForImageTextToText"
+    kinds, published = ("AutoProcessor", "AutoModelForImageTextToText"), "google/medgemma-27b-it"
 
     def __init__(
-        self, model: str = "google/medgemma-27b-it", *, seed: int = 0, temperature: float = 0.7,
+        self, model: str = published, *, seed: int = 0, temperature: float = 0.7,
         most_tokens: int = 200, prompt: str = DESCRIBE, revision: str = "main", device: str | None = None,
     ) -> None:  # fmt: skip
         """seed: the same gives the same captions of an image on the same machine, whatever came before it."""
@@ -129,7 +141,7 @@ class MedGemmaCaptioner(Pretrained):
 
     @property
     def name(self) -> str:
-        return f"{super().name}, temperature {self.temperature:g}, seed {self.seed}"
+        return f"{self._called}, temperature {self.temperature:g}, seed {self.seed}"
 
     @cached_property
     def _model(self) -> Any:
@@ -161,10 +173,10 @@ class MedGemmaCaptioner(Pretrained):
 class E5Encoder(Pretrained):
     """E5 (arXiv 2212.03533): the average of the last layer over a text's tokens, at length 1."""
 
-    kinds = "AutoTokenizer", "AutoModel"
+    kinds, published = ("AutoTokenizer", "AutoModel"), "intfloat/e5-large-v2"
 
     def __init__(
-        self, model: str = "intfloat/e5-large-v2", *, prefix: Literal["query: ", "passage: "] = "query: ",
+        self, model: str = published, *, prefix: Literal["query: ", "passage: "] = "query: ",
         batch: int = 64, revision: str = "main", device: str | None = None,
     ) -> None:  # fmt: skip
         """prefix: "query: " on both sides is its authors' advice for likeness of texts; "passage: " is for what
@@ -203,11 +215,9 @@ class MedSiglipMatcher(Pretrained):
     match probability, and is spread more evenly than it.
     """
 
-    kinds = "AutoProcessor", "AutoModel"
+    kinds, published = ("AutoProcessor", "AutoModel"), "google/medsiglip-448"
 
-    def __init__(
-        self, model: str = "google/medsiglip-448", *, revision: str = "main", device: str | None = None
-    ) -> None:
+    def __init__(self, model: str = published, *, revision: str = "main", device: str | None = None) -> None:
         super().__init__(model, revision, device)
 
     def match(self, images: Sequence[bytes], texts: Sequence[str]) -> np.ndarray:
