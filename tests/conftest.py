@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +111,19 @@ def picture() -> np.ndarray:
     inside = (y - 18) ** 2 + (x - 25) ** 2 < 120
     grey = np.where(inside, 200, 30 + 2 * x + y)
     return np.stack([grey, grey * 0.8, 255 - grey], axis=2).astype(np.uint8)
+
+
+@pytest.fixture
+def room() -> Callable[[int], AbstractContextManager[None]]:
+    """Within `room(size)` no file may grow beyond so many bytes, of this process or of one that it starts."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

@@ -97,6 +97,30 @@ def test_half_a_line_spoils_no_other(audit, caplog):
     assert "line 4: no rating" in caplog.text
 
 
+def test_a_rating_that_finds_no_room_is_told_and_leaves_no_trace(audit, room):
+    file = audit.folder / "ratings" / "ann.jsonl"
+    with room(50), pytest.raises(DataError, match="ann.jsonl: File too large; the rating is not saved$"):
+        audit.save(rated(audit, 0))
+    assert file.read_bytes() == b"" and not audit.raters()
+    audit.save(rated(audit, 0))
+    before = file.read_bytes()
+    with room(len(before) + 50), pytest.raises(DataError, match="the rating is not saved"):
+        audit.save(rated(audit, 1))
+    assert file.read_bytes() == before
+    audit.save(rated(audit, 1))
+    assert len(audit.of("ann")) == 2
+
+
+def test_a_sample_that_finds_no_room_leaves_no_half_audit(audit, shard, room, tmp_path):
+    sizes = [(audit.folder / name).stat().st_size for name in ("audit.json", "sample.parquet")]
+    for size in (sizes[1] - 1, sizes[0] - 1):
+        with room(size), pytest.raises(DataError, match="File too large$"):
+            write_audit(tmp_path / "torn", [shard])
+        assert list((tmp_path / "torn").iterdir()) == []
+    write_audit(tmp_path / "torn", [shard])
+    assert (tmp_path / "torn" / "sample.parquet").read_bytes() == (audit.folder / "sample.parquet").read_bytes()
+
+
 def test_many_processes_and_threads_lose_no_rating(audit):
     code = (
         "import sys; from pathlib import Path; from unimedvl.data.quality.audit import Rating;"

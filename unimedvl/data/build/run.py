@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from unimedvl.checkpoint import fingerprint
 from unimedvl.data.build import aligned, finished, parted
 from unimedvl.data.build.aligned import measure_lane
 from unimedvl.data.build.chunks import read_json, write_json
+from unimedvl.data.build.failure import tidy, told_in_one_line
 from unimedvl.data.build.lanes import Engine, Work, run_lanes
 from unimedvl.data.build.lock import alone_in
 from unimedvl.data.build.places import write_miniatures
@@ -37,7 +40,7 @@ def run_build(recipe: BuildRecipe, engine: Engine = run_lanes, told: Told = lamb
         DataError: the folder is another build's, or of another recipe; an instrument of the recipe can't be had; a
             source is not what it should be; no record is left after the first stage; a file can't be written.
     """
-    with alone_in(recipe.folder):
+    with alone_in(recipe.folder), tidy(recipe.folder):
         recipe = _ready(recipe, told)
         _same_recipe(recipe)
         write_miniatures(recipe)
@@ -66,8 +69,9 @@ def _ready(recipe: BuildRecipe, told: Told) -> BuildRecipe:
 
 def _lanes(work: Work, name: str, recipe: BuildRecipe, engine: Engine, told: Told, total: int | None) -> None:
     told(name, 0, total)
-    for done in engine(work, recipe, recipe.processes):
-        told(name, done, total)
+    with closing(engine(partial(told_in_one_line, work), recipe, recipe.processes)) as lanes:
+        for done in lanes:
+            told(name, done, total)
 
 
 def _read(recipe: BuildRecipe, engine: Engine, told: Told) -> None:

@@ -11,10 +11,8 @@ neither a process that is killed nor a full disk loses one.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import re
 import threading
 from collections import Counter
@@ -30,7 +28,7 @@ from unimedvl.data.scan import Place, fetch, scan
 from unimedvl.data.shards import read_shard, write_shard
 from unimedvl.data.source import Sample
 from unimedvl.data.staged import page_content
-from unimedvl.data.whole import written_whole
+from unimedvl.data.whole import append_whole, written_whole
 
 _SAMPLE, _HOW, _RATINGS = "sample.parquet", "audit.json", "ratings"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -142,19 +140,10 @@ class RatingFile:
         """
         values = {"rater": rating.rater, "dataset": rating.dataset, "record": rating.record, **rating.scores}
         line = json.dumps(values | {"comment": rating.comment}, ensure_ascii=False)
-        data = f"\n{line}\n".encode()
         try:
-            new = not self.file.exists()
-            handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX)  # so that what is taken back is nobody else's
-                _append_whole(handle, data)
-            finally:
-                os.close(handle)
-            if new:
-                _sync_folder(self.file.parent)
-        except OSError as error:
-            raise DataError(f"{self.file}: {error.strerror}; the rating is not saved") from error
+            append_whole(self.file, f"\n{line}\n".encode())
+        except DataError as error:
+            raise DataError(f"{error}; the rating is not saved") from error
 
     def read(self) -> list[Rating]:
         """What was saved, in order. A line that is no rating is passed over with a warning.
@@ -176,28 +165,6 @@ class RatingFile:
                 except ValueError as error:
                     _log.warning("passed over: %s", error)
         return found
-
-
-def _append_whole(handle: int, data: bytes) -> None:
-    """Append and force to the disk, or leave the file as it was. Raises OSError."""
-    before = os.fstat(handle).st_size
-    try:
-        left = data
-        while left:  # on a disk that is nearly full a part is written, and the error comes with the next
-            left = left[os.write(handle, left) :]
-        os.fsync(handle)
-    except OSError:
-        os.ftruncate(handle, before)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force a new file's name to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parsed(line: bytes, where: str) -> Rating:
