@@ -69,7 +69,7 @@ class AtEndpoint(Strict):
     seed: int = 0
     most_tokens: int = Field(default=400, gt=0)
     timeout_s: float = Field(default=120.0, gt=0, exclude=True)
-    tries: int = Field(default=3, gt=0, exclude=True)
+    tries: int = Field(default=6, gt=0, exclude=True)  # half a minute in all: a server may be started again
     pause_s: float = Field(default=1.0, ge=0, exclude=True)
     failures: int = Field(default=5, gt=0, exclude=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from unimedvl.data.build.instruments import (
     AtEndpoint,
@@ -19,6 +20,7 @@ from unimedvl.data.quality.revisions import Hashed, revision_of
 
 # The two stages that ask instruments.
 READ, ALIGNMENT = "read", "alignment"
+_TRIES = 2  # at the start somebody waits, and can start the server
 
 
 def pinned(recipe: BuildRecipe, hashed: Hashed = lambda more, of: None) -> BuildRecipe:
@@ -59,7 +61,7 @@ def check(recipe: BuildRecipe, stages: tuple[str, ...] = (READ, ALIGNMENT)) -> N
 
 def _check(role: Role, choice: Choice, recipe: BuildRecipe) -> None:
     if isinstance(choice, AtEndpoint):
-        choice.asked().greet()
+        replace(choice.asked(), tries=min(choice.tries, _TRIES)).greet()
     elif model := pretrained_in(made_of(role, choice, recipe.folder)):
         model.check()
 
