@@ -50,6 +50,13 @@ def read_records(folder: Path) -> list[Record]:
     return [record for _, record in scan(sorted((folder / "read").rglob("*.parquet")))]
 
 
+def read_of(build: BuildRecipe) -> list[Record]:
+    """The first stage done, and what it kept."""
+    write_miniatures(build)
+    list(read_lane(build, 0, 1))
+    return read_records(build.folder)
+
+
 def adds_up(report: dict) -> bool:
     every = [report["total"], *report["sources"].values()]
     every += [counts for stages in report["stages"].values() for counts in stages.values()]
@@ -97,35 +104,39 @@ def test_texts_that_break_the_rules_are_counted_and_the_captions_stand(tmp_path,
     assert adds_up(report) and report["total"]["read"] == 5 + len(drawn)
 
 
+def careless(asked: dict) -> str:
+    """Other words that say the opposite."""
+    text = asked["messages"][0]["content"].rsplit("\n\n", 1)[-1]
+    return " ".join(LOST.get(word.strip(".,:?"), word) for word in text.split(" "))
+
+
 # Of a level, a sequence and a structure, a finding and its side, a factor.
 @pytest.mark.parametrize("name", ["bci", "brats2023", "icg-cxr", "ixi"])
-def test_a_rewording_that_loses_a_wish_falls_back_to_the_template_and_is_counted(tmp_path, serving, model, name):
-    def careless(asked: dict) -> str:
-        words = model.say(asked).removeprefix("As agreed: ").split(" ")
-        return " ".join(LOST.get(word.strip(".,:?"), word) for word in words)
-
+def test_a_rewording_that_loses_a_wish_falls_back_to_the_template(tmp_path, serving, name):
     with serving(careless) as server:
-        report = run_build(build_of(tmp_path / "made", name, limit=6, pairs={"rewriter": at(server)}))
-    run_build(build_of(tmp_path / "plain", name, limit=6, pairs=True))
-    plain = {r.id: r for r in read_records(tmp_path / "plain")}
-    made = [r for r in read_records(tmp_path / "made") if any(d.rule == "interleaved-words" for d in r.decisions)]
-    refused = [d for r in made for d in r.decisions if d.rule == "interleaved-words" and d.score]
-    assert refused and report["pairs"][name]["refused"] == sum(d.score for d in refused)
-    assert report["pairs"][name]["texts"] == 2 * len(made)
+        made = read_of(build_of(tmp_path / "made", name, limit=6, pairs={"rewriter": at(server)}))
+    plain = {r.id: r for r in read_of(build_of(tmp_path / "plain", name, limit=6, pairs=True))}
+    refused = 0
     for record in made:
-        (said,) = [d for d in record.decisions if d.rule == "interleaved-words"]
-        for n, which in enumerate(("request", "reply")):
-            if f"{which} not reworded" in said.reason:
-                assert record.message[n] == plain[record.id].message[n]
-    assert adds_up(report)
+        for said in (d for d in record.decisions if d.rule == "interleaved-words"):
+            for n, which in enumerate(("request", "reply")):
+                if f"{which} not reworded" in said.reason:
+                    refused += 1
+                    assert record.message[n] == plain[record.id].message[n]
+    assert refused
 
 
-def test_a_rewording_that_keeps_the_wishes_is_taken(tmp_path, serving, model):
+def test_rewordings_are_counted_and_those_that_keep_the_wishes_taken(tmp_path, serving, model):
     with serving(model.say) as server:
-        report = run_build(build_of(tmp_path, "bci", pairs={"rewriter": at(server)}))
+        report = run_build(build_of(tmp_path / "kept", "bci", pairs={"rewriter": at(server)}))
     assert report["pairs"]["bci"]["refused"] == 0 and "reworded by m at" in report["pairs"]["bci"]["worded by"][0]
-    for record in read_records(tmp_path):
+    for record in read_records(tmp_path / "kept"):
         assert "As agreed: " in record.message[0].value and record.attributes["her2"] in record.message[0].value
+    with serving(careless) as server:
+        report = run_build(build_of(tmp_path / "lost", "bci", pairs={"rewriter": at(server)}))
+    said = [d for r in read_records(tmp_path / "lost") for d in r.decisions if d.rule == "interleaved-words"]
+    assert 0 < report["pairs"]["bci"]["refused"] == sum(d.score for d in said) <= report["pairs"]["bci"]["texts"] == 8
+    assert adds_up(report) and report["total"]["kept"] == 4
 
 
 # What it can't do ---------------------------------------------------------------------------------
@@ -233,9 +244,8 @@ def test_a_build_that_is_killed_does_not_ask_again_what_it_was_told(tmp_path, se
 def test_lanes_that_share_answers_leave_the_bytes_of_one(tmp_path, serving, model):
     with serving(model.say) as server:
         one, two = (build_of(tmp_path / n, "rocov2", captions={"writer": at(server)}) for n in ("one", "two"))
-        for build in (one, two):
-            write_miniatures(build)
-        list(read_lane(one, 0, 1))
+        read_of(one)
+        write_miniatures(two)
         lanes = [threading.Thread(target=lambda n=n: list(read_lane(two, n, 2))) for n in range(2)]
         for lane in lanes:
             lane.start()

@@ -16,6 +16,7 @@ from unimedvl.data.build.instruments import (
 )
 from unimedvl.data.build.recipe import BuildRecipe, Captions, Evaluation, Input, Pairs
 from unimedvl.data.error import DataError
+from unimedvl.data.quality.endpoint import EndpointError
 from unimedvl.data.quality.revisions import Hashed, revision_of
 
 # The two stages that ask instruments.
@@ -61,7 +62,11 @@ def check(recipe: BuildRecipe, stages: tuple[str, ...] = (READ, ALIGNMENT)) -> N
 
 def _check(role: Role, choice: Choice, recipe: BuildRecipe) -> None:
     if isinstance(choice, AtEndpoint):
-        replace(choice.asked(), tries=min(choice.tries, _TRIES)).greet()
+        try:
+            replace(choice.asked(), tries=min(choice.tries, _TRIES)).greet()
+        except EndpointError as error:
+            right = "see that the server runs, and that endpoint, model and key are right"
+            raise DataError(f"{error}; {right}") from error
     elif model := pretrained_in(made_of(role, choice, recipe.folder)):
         model.check()
 
