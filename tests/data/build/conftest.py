@@ -1,8 +1,45 @@
-"""A language model on a real local server, as the builds that name one meet it."""
+"""What tests of builds share: the bytes of a folder, lanes that fail, and a language model on a real local server."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+
+from unimedvl.data.error import DataError
+
+LOCKS = ("build.lock", "lanes.lock")
+
+
+@pytest.fixture(scope="session")
+def hashes() -> Callable[[Path], dict[str, str]]:
+    """By path, the SHA-256 of every file of a folder but the locks."""
+
+    def of(folder: Path) -> dict[str, str]:
+        files = [p for p in folder.rglob("*") if p.is_file() and p.name not in LOCKS]
+        return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+    return of
+
+
+def fail_in_one(_, lane, lanes):
+    yield 1
+    if lane == 1:
+        raise DataError("x.csv: row 7: no key")
+
+
+def break_in_one(_, lane, lanes):
+    yield 1
+    if lane == 1:
+        raise RuntimeError("a defect")
+
+
+@pytest.fixture(params=[(fail_in_one, "^x.csv: row 7: no key$"), (break_in_one, "a defect")], ids=["told", "broken"])
+def failing(request):
+    """The work of lanes of which one fails, and the error that it ends with."""
+    return request.param
 
 
 def wish(asked: dict) -> str:

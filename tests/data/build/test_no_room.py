@@ -5,7 +5,6 @@ The room is the largest size that the system lets a file of the process have (RL
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,14 @@ from unimedvl.data.build.run import run_build
 from unimedvl.data.error import DataError
 
 INPUTS = {"inputs": [{"name": "vqa-rad", "miniature": True}], "evaluation": [{"name": "slake", "miniature": True}]}
-LOCKS = ("build.lock", "lanes.lock")
 
 
 def recipe(folder: Path, processes: int = 1) -> BuildRecipe:
     return BuildRecipe.model_validate(INPUTS | {"folder": folder, "chunk": 2, "shard": 3, "processes": processes})
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    files = [p for p in folder.rglob("*") if p.is_file() and p.name not in LOCKS]
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> tuple[dict, dict[str, str], int]:
+def alone(tmp_path_factory, hashes) -> tuple[dict, dict[str, str], int]:
     """Of a build that has room its report, its hashes, and the size of its largest file."""
     folder = tmp_path_factory.mktemp("room") / "alone"
     report = run_build(recipe(folder))
@@ -37,7 +30,7 @@ def alone(tmp_path_factory) -> tuple[dict, dict[str, str], int]:
 
 
 @pytest.mark.parametrize(("processes", "shares"), [(1, (0.01, 0.3, 0.6, 0.99)), (2, (0.99,))])
-def test_a_build_without_room_leaves_whole_files_and_goes_on_later(alone, room, tmp_path, processes, shares):
+def test_a_build_without_room_leaves_whole_files_and_goes_on_later(alone, hashes, room, tmp_path, processes, shares):
     report, whole, largest = alone
     build = recipe(tmp_path / "torn")
     before: dict[str, str] = {}
