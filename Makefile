@@ -54,7 +54,8 @@ test: $(STAMP)  ## run the tests
 test-e2e: $(E2E_STAMP)  ## test the pages in a real browser, and full disks (installs chromium where it may)
 	@command -v $(CHROMIUM) >/dev/null 2>&1 \
 		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing chromium" \
-			&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; } >/dev/null 2>&1; \
+			command -v $(CHROMIUM) >/dev/null 2>&1; } \
 		|| { echo "test-e2e needs the browser chromium, which can't be installed here; as root on Debian:" \
 			"apt-get install chromium, or name another with CHROMIUM=/path/to/it" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
