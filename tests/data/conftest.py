@@ -62,8 +62,26 @@ class ChatHandler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(scope="session")
+def in_background():
+    """Serve in a thread for the length of a `with`."""
+
+    @contextmanager
+    def run(server: ThreadingHTTPServer):
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    return run
+
+
 @pytest.fixture
-def serving(monkeypatch):
+def serving(monkeypatch, in_background):
     """Serve what `say(asked)` answers, a text or a status; the server has `url`, and what it was asked as `asked`.
     port: where it is to be; any free one where none is given."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -73,13 +91,7 @@ def serving(monkeypatch):
         server = ThreadingHTTPServer(("127.0.0.1", port), ChatHandler)
         server.say, server.asked = say, []
         server.url = f"http://127.0.0.1:{server.server_port}/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
+        with in_background(server):
             yield server
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     return serve
