@@ -53,6 +53,7 @@ def untouched(code: str, made: Counterfactual) -> np.ndarray:
     if made.finding.name == "pneumothorax":  # the lung that is left holds less air
         side = f"{made.finding.side} lung"
         covered = covered | made.before.masks[side] | made.after.masks[side]
+        covered = covered | made.before.masks.get("heart", False)  # and a film shows that behind the heart too
     # Round the place, as distances are.
     return distance_transform_edt(~covered) > (20 if made.finding.name == "colitis" else REACH[code])
 
