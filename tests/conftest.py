@@ -113,6 +113,23 @@ def picture() -> np.ndarray:
     return np.stack([grey, grey * 0.8, 255 - grey], axis=2).astype(np.uint8)
 
 
+@pytest.fixture(scope="session")
+def miniature_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard of the eleven records of two miniatures. Not to be written to."""
+    from unimedvl.data.miniatures import write_miniature
+    from unimedvl.data.shards import write_shard
+    from unimedvl.data.source import Sample
+    from unimedvl.data.sources import source
+
+    folder = tmp_path_factory.mktemp("miniatures")
+    samples = []
+    for name in ("slake", "vqa-rad"):
+        write_miniature(name, folder / name)
+        samples += [item for item in source(name).read(folder / name) if isinstance(item, Sample)]
+    write_shard(folder / "records.parquet", samples)
+    return folder / "records.parquet"
+
+
 @pytest.fixture
 def room() -> Callable[[int], AbstractContextManager[None]]:
     """Within `room(size)` no file may grow beyond so many bytes, of this process or of one that it starts."""

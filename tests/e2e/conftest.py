@@ -20,11 +20,6 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from unimedvl.data.miniatures import write_miniature
-from unimedvl.data.shards import write_shard
-from unimedvl.data.source import Sample
-from unimedvl.data.sources import source
-
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -103,18 +98,6 @@ def environment() -> dict[str, str]:
     return dict(ENVIRONMENT)
 
 
-@pytest.fixture(scope="session")
-def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of a miniature with simulated images."""
-    folder = tmp_path_factory.mktemp("set")
-    samples = []
-    for name in ("slake", "vqa-rad"):
-        write_miniature(name, folder / name)
-        samples += [item for item in source(name).read(folder / name) if isinstance(item, Sample)]
-    write_shard(folder / "records.parquet", samples)
-    return folder / "records.parquet"
-
-
 def run(*words: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """`unimedvl` as a process."""
     command = [sys.executable, "-m", "unimedvl", *map(str, words)]
@@ -127,9 +110,9 @@ def unimedvl() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def audit(shard: Path, tmp_path: Path) -> Path:
+def audit(miniature_shard: Path, tmp_path: Path) -> Path:
     """An audit's folder of 11 records."""
-    done = run("data", "audit", "sample", shard, "--out", tmp_path / "audit")
+    done = run("data", "audit", "sample", miniature_shard, "--out", tmp_path / "audit")
     assert done.returncode == 0, done.stderr
     return tmp_path / "audit"
 

@@ -123,15 +123,15 @@ def test_de_identification_goes_on_once_there_is_room(disk, tmp_path, unimedvl):
     assert runs[-1]["log"] == alone["log"] and len(runs[1]["files"]) == 1
 
 
-def test_a_sample_for_an_audit_is_whole_or_not_there(disk, shard):
-    command = program("data", "audit", "sample", shard, "--out", disk.folder / "audit")
+def test_a_sample_for_an_audit_is_whole_or_not_there(disk, miniature_shard):
+    command = program("data", "audit", "sample", miniature_shard, "--out", disk.folder / "audit")
     runs = disk(["size=8k", "ro,size=64m", ROOMY], *command)
     check(runs)
     assert runs[0]["files"] == runs[1]["files"] == {} and "audit/sample.parquet" in runs[-1]["files"]
 
 
-def test_every_rating_that_was_said_to_be_saved_is_there(disk, shard, tmp_path):
-    write_audit(tmp_path / "audit", [shard])
+def test_every_rating_that_was_said_to_be_saved_is_there(disk, miniature_shard, tmp_path):
+    write_audit(tmp_path / "audit", [miniature_shard])
     # The sample stays where it is; the ratings go to the small disk.
     (tmp_path / "audit" / "ratings").symlink_to(disk.folder)
     report = f"import shutil; shutil.copy({str(disk.folder / 'ann.jsonl')!r}, {str(tmp_path)!r})"

@@ -20,7 +20,6 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from unimedvl.data.error import DataError
-from unimedvl.data.miniatures import write_miniature
 from unimedvl.data.miniatures.paint import encoded, picture
 from unimedvl.data.quality.audit import DIMENSIONS, evaluate
 from unimedvl.data.quality.audit_folder import Audit, write_audit
@@ -29,26 +28,14 @@ from unimedvl.data.quality.ratings import read_ratings
 from unimedvl.data.record import Message, Picture, Record
 from unimedvl.data.shards import write_shard
 from unimedvl.data.source import Sample
-from unimedvl.data.sources import source
 from unimedvl.imaging import save_png
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-@pytest.fixture(scope="module")
-def shard(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("set")
-    samples = []
-    for name in ("slake", "vqa-rad"):
-        write_miniature(name, folder / name)
-        samples += [i for i in source(name).read(folder / name) if isinstance(i, Sample)]
-    write_shard(folder / "a.parquet", samples)
-    return folder / "a.parquet"
-
-
 @pytest.fixture
-def folder(shard, tmp_path) -> Path:
-    write_audit(tmp_path / "audit", [shard])
+def folder(miniature_shard, tmp_path) -> Path:
+    write_audit(tmp_path / "audit", [miniature_shard])
     return tmp_path / "audit"
 
 
@@ -291,8 +278,8 @@ def test_a_rating_that_can_not_be_written_is_told(server, folder):
     assert status == 500 and text.endswith("the rating is not saved\n") and text.count("\n") == 1
 
 
-def test_what_a_build_calls_simulated_is_called_so(shard, serving, tmp_path):
-    write_audit(tmp_path / "audit", [shard], simulated=["slake"])
+def test_what_a_build_calls_simulated_is_called_so(miniature_shard, serving, tmp_path):
+    write_audit(tmp_path / "audit", [miniature_shard], simulated=["slake"])
     with serving(tmp_path / "audit") as server:
         said = ["These images are simulated." in Browser(server.url).get(f"/rate/ann/{n}") for n in range(1, 12)]
         assert said == [r.dataset == "slake" for r in server.audit.records] and 0 < sum(said) < 11
