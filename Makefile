@@ -15,14 +15,19 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements.lock)
 
+# The browser that test-e2e drives, and what drives it.
+CHROMIUM ?= chromium
+E2E_LOCK := tests/e2e/requirements.lock
+E2E_STAMP := $(VENV)/installed-e2e
+
 # Processes of a training: one a GPU, or two on a CPU.
 PROCESSES ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c . | sed 's/^0$$/2/')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench nano-table train-nano clean
+.PHONY: help install demo test test-e2e lint bench nano-table train-nano clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP)  ## make .venv from requirements.lock
 
@@ -45,6 +50,19 @@ demo: $(STAMP)  ## run every task on real files and simulated studies, as one pa
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-e2e: $(E2E_STAMP)  ## test the pages in a real browser, and full disks (installs chromium where it may)
+	@command -v $(CHROMIUM) >/dev/null 2>&1 \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing chromium" \
+			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; } >/dev/null 2>&1; \
+			command -v $(CHROMIUM) >/dev/null 2>&1; } \
+		|| { echo "test-e2e needs the browser chromium, which can't be installed here; as root on Debian:" \
+			"apt-get install chromium, or name another with CHROMIUM=/path/to/it" >&2; exit 1; }
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
+
+$(E2E_STAMP): $(STAMP) $(E2E_LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(E2E_LOCK)
+	@touch $@
 
 lint: $(STAMP)  ## check the code's style
 	$(BIN)/ruff check . $(ARGS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +111,36 @@ def picture() -> np.ndarray:
     inside = (y - 18) ** 2 + (x - 25) ** 2 < 120
     grey = np.where(inside, 200, 30 + 2 * x + y)
     return np.stack([grey, grey * 0.8, 255 - grey], axis=2).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def miniature_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard of the eleven records of two miniatures. Not to be written to."""
+    from unimedvl.data.miniatures import write_miniature
+    from unimedvl.data.shards import write_shard
+    from unimedvl.data.source import Sample
+    from unimedvl.data.sources import source
+
+    folder = tmp_path_factory.mktemp("miniatures")
+    samples = []
+    for name in ("slake", "vqa-rad"):
+        write_miniature(name, folder / name)
+        samples += [item for item in source(name).read(folder / name) if isinstance(item, Sample)]
+    write_shard(folder / "records.parquet", samples)
+    return folder / "records.parquet"
+
+
+@pytest.fixture
+def room() -> Callable[[int], AbstractContextManager[None]]:
+    """Within `room(size)` no file may grow beyond so many bytes, of this process or of one that it starts."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

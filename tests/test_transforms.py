@@ -49,6 +49,26 @@ def test_an_image_of_the_right_size_passes_untouched(tiny):
     assert tiny.prepare.latent(image).pixels is image
 
 
+def test_an_8_bit_image_is_prepared_as_its_floats_are_to_a_thousandth_of_a_level(tiny):
+    @settings(max_examples=20, deadline=None)
+    @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 9))
+    def check(height, width, seed):
+        image = torch.randint(0, 256, (3, height, width), generator=torch.manual_seed(seed), dtype=torch.uint8)
+        for one in (image, image[:1].expand(3, -1, -1)):
+            floats = one.float() / 127.5 - 1
+            for prepared in (tiny.prepare.seen, tiny.prepare.latent):
+                whole, exact = prepared(one).pixels, prepared(floats).pixels
+                assert whole.dtype == torch.float32 and whole.is_contiguous()
+                torch.testing.assert_close(whole, exact, atol=4e-6, rtol=0)  # a level is 2/255
+
+    check()
+
+
+def test_an_8_bit_image_of_the_right_size_becomes_its_floats(tiny):
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    assert torch.equal(tiny.prepare.latent(image).pixels, image.float() / 127.5 - 1)
+
+
 def test_a_wide_image_stays_wide(tiny):
     pixels = tiny.prepare.seen(torch.rand(3, 20, 60) * 2 - 1).pixels
     assert pixels.shape == (3, 14, 42)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -128,17 +130,25 @@ class PackedBatch:
 _ID, _PATCH, _LATENT = 0, 1, 2
 
 
+class _Run(NamedTuple):
+    """The tokens of one segment. segment: its place in the sequence. position: of its first token.
+    kind: of its tokens, but for the two that open and close an image.
+    """
+
+    segment: int
+    tokens: int
+    kind: int
+    position: int
+    noised: bool
+
+
 class _Packer:
-    """Collects tokens in natural order; `finish` sorts them by kind."""
+    """Collects segments in natural order; `finish` makes tokens of them and sorts those by kind."""
 
     def __init__(self, config: ModelConfig, generator: torch.Generator | None) -> None:
         self.config, self.generator = config, generator
-        self.kind: list[int] = []  # per token
-        self.position: list[int] = []
-        self.sample: list[int] = []
-        self.segment: list[int] = []
-        self.causal: list[bool] = []
-        self.noised: list[bool] = []
+        self.runs: list[_Run] = []
+        self.tokens = 0
         self.ids: list[int] = []
         self.labels: list[int] = []
         self.label_at: list[int] = []  # natural index
@@ -151,24 +161,20 @@ class _Packer:
         self.spans: list[list[tuple[int, bool]]] = []
         self.advance: list[int] = []
 
-    def sequence(self, number: int, segments: Seq[Segment], start: int) -> None:
+    def sequence(self, segments: Seq[Segment], start: int) -> None:
         position, spans = start, []
         for index, segment in enumerate(segments):
-            if isinstance(segment, Text):
-                tokens = self._text(segment)
-                positions = range(position, position + tokens)
-                moved = tokens
+            text, noised = isinstance(segment, Text), isinstance(segment, Latent) and segment.predict
+            if text:
+                kind, tokens = _ID, self._text(segment)
+            elif isinstance(segment, Seen):
+                kind, tokens = _PATCH, self._seen(segment)
             else:
-                tokens = self._seen(segment) if isinstance(segment, Seen) else self._latent(segment)
-                positions = [position] * tokens
-                moved = 0 if isinstance(segment, Latent) and segment.predict else 1
-            self.position += positions
-            self.sample += [number] * tokens
-            self.segment += [index] * tokens
-            self.causal += [isinstance(segment, Text)] * tokens
-            self.noised += [isinstance(segment, Latent) and segment.predict] * tokens
-            spans.append((tokens, isinstance(segment, Text)))
-            position += moved
+                kind, tokens = _LATENT, self._latent(segment)
+            self.runs.append(_Run(index, tokens, kind, position, noised))
+            self.tokens += tokens
+            spans.append((tokens, text))
+            position += tokens if text else int(not noised)
         self.spans.append(spans)
         self.advance.append(position - start)
 
@@ -176,17 +182,15 @@ class _Packer:
         special = self.config.special
         tokens = [special.text_open, *text.ids, special.text_close]
         if text.predict:
-            start = len(self.kind)
+            start = self.tokens
             self.label_at += range(start, start + len(tokens) - 1)
             self.labels += tokens[1:]
         self.ids += tokens
-        self.kind += [_ID] * len(tokens)
         return len(tokens)
 
-    def _markers(self, tokens: int, kind: int) -> int:
+    def _marked(self, tokens: int) -> int:
         special = self.config.special
         self.ids += [special.image_start, special.image_end]
-        self.kind += [_ID, *[kind] * tokens, _ID]
         return tokens + 2
 
     def _seen(self, seen: Seen) -> int:
@@ -196,7 +200,7 @@ class _Packer:
         self.patches.append(patches)
         side = self.config.vit.max_patches_per_side
         self.patch_positions.append(grid_position_ids(h // patch, w // patch, side))
-        return self._markers(len(patches), _PATCH)
+        return self._marked(len(patches))
 
     def _latent(self, latent: Latent) -> int:
         shape = latent_grid(latent, self.config)
@@ -205,7 +209,7 @@ class _Packer:
         self.times.append(self._time(latent))
         if latent.predict:
             self.weights.append(token_weights(latent.weight, shape))
-        return self._markers(shape[0] * shape[1], _LATENT)
+        return self._marked(shape[0] * shape[1])
 
     def _time(self, latent: Latent) -> float:
         if not latent.predict:
@@ -215,12 +219,18 @@ class _Packer:
             logit = torch.randn((), generator=self.generator).item()
         return shift_time(torch.tensor(logit).sigmoid(), self.config.timestep_shift).item()
 
-    def finish(self, count: int) -> PackedBatch:
-        kind = torch.tensor(self.kind)
-        order = torch.argsort(kind, stable=True)  # sorted row -> natural index
-        rows = torch.empty_like(order)  # natural index -> sorted row
-        rows[order] = torch.arange(len(order))
-        lengths = torch.bincount(torch.tensor(self.sample), minlength=count).tolist()
+    def finish(self) -> PackedBatch:
+        segment, tokens, kind, position, noised = np.array(self.runs, dtype=np.int64).T
+        ends = tokens.cumsum()
+        kinds = kind.repeat(tokens)
+        kinds[ends - tokens] = kinds[ends - 1] = _ID
+        order = np.argsort(kinds, kind="stable")  # sorted row -> natural index
+        rows = np.empty_like(order)  # natural index -> sorted row
+        rows[order] = np.arange(len(order))
+        # Tokens of a text have a position each, and those of an image share one.
+        moved = np.where((kind == _ID).repeat(tokens), np.arange(len(order)) - (ends - tokens).repeat(tokens), 0)
+        positions = position.repeat(tokens) + moved
+        lengths = [sum(tokens for tokens, _ in spans) for spans in self.spans]
         cells = [h * w for h, w in self.shapes]
         side = self.config.max_latent_size
         grids = [grid_position_ids(h, w, side) for h, w in self.shapes]
@@ -245,12 +255,12 @@ class _Packer:
             targets=is_target.nonzero().flatten() if self.images else empty,
             target_weights=torch.cat(self.weights) if self.weights else torch.empty(0),
             labels=torch.tensor(self.labels, dtype=torch.long),
-            label_rows=rows[torch.tensor(self.label_at, dtype=torch.long)],
-            positions=torch.tensor(self.position)[order],
-            order=rows,
-            segment=torch.tensor(self.segment),
-            causal=torch.tensor(self.causal),
-            noised=torch.tensor(self.noised),
+            label_rows=torch.from_numpy(rows[np.array(self.label_at, dtype=np.int64)]),
+            positions=torch.from_numpy(positions[order]),
+            order=torch.from_numpy(rows),
+            segment=torch.from_numpy(segment.repeat(tokens)),
+            causal=torch.from_numpy((kind == _ID).repeat(tokens)),
+            noised=torch.from_numpy((noised != 0).repeat(tokens)),
             lengths=lengths,
             spans=self.spans,
             advance=self.advance,
@@ -262,8 +272,9 @@ def patchify(image: Tensor, patch: int) -> Tensor:
     c, h, w = image.shape
     if h % patch or w % patch:
         raise ValueError(f"image is {h} x {w}; both sides must be multiples of {patch}")
-    x = image.reshape(c, h // patch, patch, w // patch, patch)
-    return x.permute(1, 3, 2, 4, 0).reshape(-1, patch * patch * c)
+    # Channels last first, so that what is then moved are whole rows of a patch.
+    x = image.permute(1, 2, 0).reshape(h // patch, patch, w // patch, patch * c)
+    return x.transpose(1, 2).reshape(-1, patch * patch * c)
 
 
 def unpatchify(tokens: Tensor, height: int, width: int, patch: int) -> Tensor:
@@ -350,5 +361,5 @@ def pack(
         raise ValueError("a packed batch needs one sequence or more, each of one segment or more")
     packer = _Packer(config, generator)
     for number, segments in enumerate(sequences):
-        packer.sequence(number, segments, starts[number] if starts else 0)
-    return packer.finish(len(sequences))
+        packer.sequence(segments, starts[number] if starts else 0)
+    return packer.finish()

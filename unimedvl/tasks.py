@@ -61,7 +61,7 @@ EDITING = Drawing(guidance=Guidance(4.0, 2.0, (0.0, 1.0), "text_channel"))
 class Example:
     """One example of a task, for training.
 
-    images: inputs, each [3, H, W] in [-1, 1]. turns: (request, answer) pairs; all tasks but `ask`
+    images: inputs, each [3, H, W] in [-1, 1], or uint8. turns: (request, answer) pairs; all tasks but `ask`
     have one. targets: images to be drawn; more than one are the same image under several noises.
     focus: [H, W] bool, where a target shows what the words ask for; None where that is not known.
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unimedvl.imaging.eight_bit import resize_planes
 from unimedvl.imaging.resize import fit, resize
 from unimedvl.model.config import ModelConfig
 from unimedvl.sequence import Latent, Seen, Text
@@ -45,7 +46,8 @@ PUBLISHED_SIZES = {"vit": (980, 378), "vae": (1024, 512)}
 class Prepare:
     """Makes segments of texts and images for one model.
 
-    Images are [3, H, W] float32 in [-1, 1], any size.
+    Images are [3, H, W] of any size, float32 in [-1, 1], or uint8 as they were decoded, of which 255 is 1; to resize
+    those takes scipy. Segments have floats.
     """
 
     tokenizer: Tokenizer
@@ -76,10 +78,13 @@ class Prepare:
 
 
 def _resized(image: Tensor, rule: SizeRule) -> Tensor:
-    width, height = rule(image.shape[2], image.shape[1])
-    if (height, width) == tuple(image.shape[1:]):
-        return image
+    size = width, height = rule(image.shape[2], image.shape[1])
+    same, whole = (height, width) == tuple(image.shape[1:]), image.dtype == torch.uint8
     if image.is_meta:  # only how large it gets is asked for
         return image.new_empty(3, height, width)
-    out = resize((image.permute(1, 2, 0).numpy() + 1) / 2, (width, height))
+    if same:
+        return image.float() / 127.5 - 1 if whole else image
+    if whole:
+        return torch.from_numpy(resize_planes(image.numpy(), size)).mul_(2).sub_(1)
+    out = resize((image.permute(1, 2, 0).numpy() + 1) / 2, size)
     return torch.from_numpy(out).permute(2, 0, 1).contiguous() * 2 - 1

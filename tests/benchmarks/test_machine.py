@@ -16,15 +16,8 @@ from benchmarks.breakdown import PARTS, part_of
 from benchmarks.limits import Chain, Weights, compare, decode_limit, products_limit
 from benchmarks.passes import Passes, Sizes, random_model
 from benchmarks.work import Product, Work, causal_pairs, decoding, time_products
-from unimedvl.model.config import PRESETS, DecoderConfig, ModelConfig, SpecialTokens, VaeConfig, VitConfig
+from unimedvl.model.config import PRESETS
 
-TINY = ModelConfig(
-    decoder=DecoderConfig(64, 32, 48, 2, 4, 2, rope_theta=1e4, max_position_embeddings=256),
-    vit=VitConfig(24, 40, 3, 2, patch_size=14, max_patches_per_side=6),
-    vae=VaeConfig(8, (1, 2), 1, z_channels=4, norm_groups=4),
-    special=SpecialTokens(60, 61, 62, 63),
-    max_latent_size=5,
-)
 SIZES = Sizes(
     caption=5, latent_sides=(3,), prompt=9, seen_side=2, question=6, context=11, decode_steps=2, rows=3,
     train_seen_side=3, train_latent_side=2,
@@ -32,8 +25,8 @@ SIZES = Sizes(
 
 
 @pytest.fixture(scope="module")
-def passes() -> Passes:
-    return Passes(random_model(TINY, torch.float32), SIZES)
+def passes(geometry) -> Passes:
+    return Passes(random_model(geometry, torch.float32), SIZES)
 
 
 def counted(passes: Passes, run) -> int:
@@ -53,12 +46,12 @@ def test_the_products_counted_are_those_that_the_model_makes(passes):
         assert counted(passes, p.run) == p.work.linear_flops * p.repeats, p.name
 
 
-def test_a_training_step_makes_about_three_times_its_forward_products(passes):
+def test_a_training_step_makes_about_three_times_its_forward_products(passes, geometry):
     step, _ = passes.training()
     made = counted(passes, lambda: passes.model(passes._batch()))
     needed = step.work.linear_flops
     # the time may be embedded once for every token of the image
-    assert needed <= made <= needed + SIZES.train_latent_side**2 * sum(p.flops for p in time_products(TINY.decoder))
+    assert needed <= made <= needed + SIZES.train_latent_side**2 * sum(p.flops for p in time_products(geometry.decoder))
     assert 2.5 < counted(passes, step.run) / made < 3.1
 
 
@@ -106,8 +99,8 @@ def test_operators_belong_to_parts(operator, part):
     assert part_of(operator) == PARTS[part]
 
 
-def test_a_whole_run_tells_every_line_and_what_falls_short(tmp_path):
-    found = list(machine.results(TINY, machine.Runner("fp32", 1, 1e10), SIZES, True, lambda name: None))
+def test_a_whole_run_tells_every_line_and_what_falls_short(tmp_path, geometry):
+    found = list(machine.results(geometry, machine.Runner("fp32", 1, 1e10), SIZES, True, lambda name: None))
     assert [r.kind for r in found] == ["limit", "branches", *["limit"] * 4, "rows", "limit", "limit"]
     for r in found:
         assert 0 < r.value and r.lowest <= r.value <= r.highest

@@ -47,7 +47,11 @@ class ChatHandler(BaseHTTPRequestHandler):
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(asked)
-        said = {"choices": [{"message": {"role": "assistant", "content": self.server.say(asked)}}]}
+        content = self.server.say(asked)
+        if isinstance(content, int):
+            self.send_error(content)
+            return
+        said = {"choices": [{"message": {"role": "assistant", "content": content}}]}
         body = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -58,16 +62,12 @@ class ChatHandler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def serving(monkeypatch):
-    """Serve what `say(asked)` answers; the server has `url`, and what it was asked as `asked`."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+@pytest.fixture(scope="session")
+def in_background():
+    """Serve in a thread for the length of a `with`."""
 
     @contextmanager
-    def serve(say):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), ChatHandler)
-        server.say, server.asked = say, []
-        server.url = f"http://127.0.0.1:{server.server_port}/v1"
+    def run(server: ThreadingHTTPServer):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -76,5 +76,22 @@ def serving(monkeypatch):
             server.shutdown()
             thread.join()
             server.server_close()
+
+    return run
+
+
+@pytest.fixture
+def serving(monkeypatch, in_background):
+    """Serve what `say(asked)` answers, a text or a status; the server has `url`, and what it was asked as `asked`.
+    port: where it is to be; any free one where none is given."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    @contextmanager
+    def serve(say, port: int = 0):
+        server = ThreadingHTTPServer(("127.0.0.1", port), ChatHandler)
+        server.say, server.asked = say, []
+        server.url = f"http://127.0.0.1:{server.server_port}/v1"
+        with in_background(server):
+            yield server
 
     return serve

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from unimedvl.data.error import DataError
 from unimedvl.data.examples import TASK_OF, example_of
-from unimedvl.data.source import Sample
+from unimedvl.data.record import Record
+from unimedvl.data.source import Sample, answer, pictures, question
 from unimedvl.phantoms import simulate
-from unimedvl.phantoms.examples import to_pixels
 from unimedvl.sequence import Latent, Seen
 from unimedvl.tasks import TASKS
 
@@ -33,10 +37,32 @@ def test_images_are_the_records_own_and_marks_are_no_words(miniature, read):
         if sample.record.sub_task_type == "report" and sample.record.modality == "cxr":
             example = example_of(sample)
             study = simulate("cxr", int(sample.record.study.split("-")[-1]))
-            assert np.array_equal(example.images[0], to_pixels(study.images["frontal"]))
+            (shown,) = example.images
+            assert shown.dtype == torch.uint8
+            assert np.array_equal(shown.permute(1, 2, 0), study.images["frontal"])
             assert example.turns[0][0] == "Write a report of this image."
             return
     raise AssertionError("the miniature has no report of a chest X-ray")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "grey as RGB"])
+def test_an_image_of_any_mode_is_three_planes_of_its_colours(mode):
+    colours = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(colours)
+    image = image.convert("L").convert("RGB") if mode == "grey as RGB" else image.convert(mode)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    (shown,) = example_of(sample_of(out.getvalue())).images
+    assert shown.shape == (3, 24, 40)
+    assert np.array_equal(shown.permute(1, 2, 0), image.convert("RGB"))
+
+
+def sample_of(image: bytes) -> Sample:
+    record = Record(
+        main_task_type="understanding", sub_task_type="vqa", modality="cxr", dataset="demo", id="0",
+        input_img=pictures(["0.png"]), message=(question("What is it?"), answer("A chest X-ray.")),
+    )  # fmt: skip
+    return Sample(record, (lambda: image,))
 
 
 def test_what_can_be_no_example_is_told_in_one_line(miniature, read):

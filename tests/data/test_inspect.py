@@ -85,6 +85,13 @@ def test_simulated_images_are_called_so_and_text_is_no_markup(samples):
     assert "\x1b" not in text and "images are simulated" in text and "dropped by length 0: short" in text
 
 
+def test_what_a_build_calls_simulated_is_called_so_of_each_record(samples):
+    shown = page(samples[:1], "One", ["slake"])
+    assert "Simulated inputs, with no patient behind them: slake." in shown
+    assert "The images of this record are simulated." in shown and 'alt="simulated ' in shown
+    assert "images are simulated" in as_text(samples[0], ["slake"]) and "simulated" not in page(samples[:1], "One")
+
+
 def test_an_image_that_cannot_be_shown_says_why(samples):
     broken = Sample(samples[0].record, (lambda: b"no image",))
     assert "can't be shown: " in page([broken], "One")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from unimedvl.data.error import DataError
+from unimedvl.data.interleaved.degradation import declared
 from unimedvl.data.sources import source
 from unimedvl.phantoms import SIMULATORS, simulate
 from unimedvl.phantoms.parser import parse_findings
@@ -57,9 +58,27 @@ def test_what_a_record_says_and_shows_is_the_studys(settings, read):
             assert f"level {study.attributes['her2']}" in r.message[0].value
             assert np.array_equal(shown[1], study.images["ihc"])
         if r.sub_task_type == "counterfactual":
-            ill = shown[0] if r.attributes["change"] == "resolved" else shown[1]
+            ill = shown[0] if r.attributes["change"] in ("resolved", "better") else shown[1]
             assert np.array_equal(ill, next(iter(study.images.values()))) and not np.array_equal(shown[0], shown[1])
-    assert min(Counter(r.study for r in got.records).values()) >= 8
+        if r.sub_task_type == "super_resolution":
+            assert np.array_equal(declared(r.attributes).applied(shown[1], r.id), shown[0])
+
+
+def test_a_study_gives_as_many_records_whatever_it_shows(settings, read):
+    got = read("phantoms", settings(studies=12, first_seed=40, size=64, modalities=["mri", "his", "cfp"]))
+    counts = Counter((r.modality, r.study) for r in got.records)
+    assert {(code, n) for (code, _), n in counts.items()} == {("mri", 11), ("his", 10), ("cfp", 9)}
+    changed = {r.study for r in got.records if r.sub_task_type == "counterfactual"}
+    assert 0 < len(changed) < 12
+
+
+def test_changes_by_a_grade_are_among_the_records(settings, read):
+    got = read("phantoms", settings(studies=16, first_seed=40, size=64, modalities=["cfp", "us"]))
+    told = [r for r in got.records if r.sub_task_type == "counterfactual"]
+    assert {r.attributes["change"] for r in told} == {"resolved", "new", "better", "worse"}
+    for r in told:
+        if r.attributes["change"] in ("better", "worse"):
+            assert f"{r.attributes['change']} and now" in r.message[1].value
 
 
 @pytest.mark.parametrize(
@@ -69,6 +88,7 @@ def test_what_a_record_says_and_shows_is_the_studys(settings, read):
         ({"studies": 1, "modalities": ["cxr", "xray"]}, "modalities: .*'xray'; there are cxr"),
         ({"studies": 1, "sice": 64}, "sice: "),
         ({"studies": 1, "size": 32}, "size: .*64"),
+        ({"studies": 1, "size": 130}, "size: .*multiple of 4"),
     ],
 )
 def test_wrong_settings_are_one_line_that_names_the_field(settings, values, message):

@@ -13,7 +13,7 @@ from unimedvl.phantoms.study import Case, Finding
 MODULES = [cxr, fundus]
 STRUCTURES = {"cxr": {"left lung", "right lung", "heart"}, "cfp": {"vessels", "optic disc", "optic cup"}}
 # How far, in pixels at 128, soft edges may carry a change beyond what the finding covers.
-SPILL = {"consolidation": 8}
+SPILL = {"consolidation": 8, "pleural effusion": 8, "cardiomegaly": 6}
 
 
 @cache
@@ -152,7 +152,7 @@ def test_zones_of_the_lung_go_from_above_downward():
     for case in cases(cxr):
         for finding in case.findings:
             if finding.place:
-                heights[finding.place].append(finding.shape[1])
+                heights[finding.place].append(-finding.shape[2])
     upper, middle, lower = (heights[zone] for zone in ("upper zone", "middle zone", "lower zone"))
     assert max(upper) < min(middle) and max(middle) < min(lower)
 

@@ -90,13 +90,20 @@ def counted_stages(terminal: Terminal, paths: list[Path]) -> list[Counts]:
     return counted
 
 
+def simulated(paths: list[Path]) -> list[str]:
+    """Inputs that are simulated, as the builds say whose folders these are, or whose folders or shards."""
+    from unimedvl.data.staged import simulated_inputs
+
+    folders = dict.fromkeys(folder for path in paths for folder in (path, *path.absolute().parents[:2]))
+    return list(dict.fromkeys(name for folder in folders for name in simulated_inputs(folder)))
+
+
 def write_card(paths: list[Path], counted: list[Counts], title: str, out: Path) -> None:
     """Write the page of what was counted."""
     from unimedvl.data.page import write_page
-    from unimedvl.data.staged import simulated_inputs
     from unimedvl.data.stats.card import card
 
-    write_page(out, card(counted, title, [name for p in paths for name in simulated_inputs(p)]))
+    write_page(out, card(counted, title, simulated(paths)))
 
 
 def stats(
@@ -143,12 +150,13 @@ def inspect(
     records, total = records_of(paths)
     with _progress(terminal, "records", total) as told:
         samples = choose(records, Wanted(modality, task, source, rule, kept), count, seed, told)
+    invented = simulated(paths)
     if out is not None:
-        write_page(out, page(samples, f"Records, seed {seed}"))
+        write_page(out, page(samples, f"Records, seed {seed}", invented))
     if output.json:
         terminal.document([s.record.model_dump(mode="json", by_alias=True) for s in samples])
     elif text:
-        terminal.line("\n\n".join(map(as_text, samples)))
+        terminal.line("\n\n".join(as_text(sample, invented) for sample in samples))
     else:
         terminal.line(f"{out}: {len(samples)} records")
 
@@ -172,7 +180,7 @@ def audit_sample(
 
     files = shard_files(paths)
     with _progress(terminal, "records, read twice", 2 * count_rows(files)) as told:
-        records = write_audit(out, files, size, seed, told)
+        records = write_audit(out, files, size, seed, told, simulated(paths))
     modalities = dict(sorted(Counter(r.modality for r in records).items()))
     if output.json:
         terminal.document({"folder": str(out), "records": len(records), "modalities": modalities})

@@ -13,7 +13,6 @@ from torch import Tensor
 from unimedvl.data.error import DataError
 from unimedvl.data.record import IMAGE_MARK, Record
 from unimedvl.data.source import Sample
-from unimedvl.phantoms.examples import to_pixels
 from unimedvl.tasks import Example
 
 # The attribute of a record that says where its drawn image shows what is asked for.
@@ -36,7 +35,7 @@ TASK_OF = {
 
 
 def example_of(sample: Sample) -> Example:
-    """The example of a record; its images are loaded and decoded, to [3, H, W] in [-1, 1].
+    """The example of a record; its images are loaded and decoded, to [3, H, W] uint8.
 
     Raises:
         DataError: no task of the model's, turns that are not request and answer by turns, an unreadable image.
@@ -93,8 +92,16 @@ def focus_of(record: Record) -> Tensor | None:
 
 
 def _decoded(data: bytes, name: str) -> Tensor:
+    """[3, H, W] uint8, plane by plane; of a grey image, whatever its mode, one plane that is expanded."""
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            return to_pixels(np.array(opened.convert("RGB")))
+            image = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
+            width, height = image.size
+            planes = [plane.tobytes() for plane in image.split()]
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{name}: can't be decoded: {error}") from error
+    if len(planes) == 3 and planes[0] == planes[1] == planes[2]:
+        planes = planes[:1]
+    # a bytearray, for a tensor's memory can be written to
+    pixels = torch.frombuffer(bytearray().join(planes), dtype=torch.uint8)
+    return pixels.view(len(planes), height, width).expand(3, height, width)

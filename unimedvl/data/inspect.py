@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from unimedvl.data.error import DataError
-from unimedvl.data.page import document, made_how, number, table, thumbnail, turns
+from unimedvl.data.page import document, made_how, number, simulated_note, table, thumbnail, turns
 from unimedvl.data.record import Record
 from unimedvl.data.scan import STAGES, Place, count_rows, fetch, scan, shard_files, stage_folders
 from unimedvl.data.source import Sample
@@ -117,29 +117,32 @@ def _nothing(wanted: Wanted, found: dict[str, dict[str, None]]) -> str:
 _STYLE = "article { border-top: 1px solid var(--line); padding: 1rem 0; }"
 
 
-def page(samples: Iterable[Sample], title: str) -> str:
-    """One self-contained HTML page; an image that can't be shown says why."""
-    cards = [_card(number, sample) for number, sample in enumerate(samples, 1)]
-    head = f'<header><h1>{escape(title)}</h1><p class="soft">{len(cards)} records. Not for clinical use.</p></header>'
+def page(samples: Iterable[Sample], title: str, simulated: Collection[str] = ()) -> str:
+    """One self-contained HTML page; an image that can't be shown says why.
+
+    simulated: data sets of which a build says that they are.
+    """
+    cards = [_card(number, sample, simulated) for number, sample in enumerate(samples, 1)]
+    said = f'<p class="soft">{len(cards)} records. Not for clinical use.</p>{simulated_note(simulated)}'
+    head = f"<header><h1>{escape(title)}</h1>{said}</header>"
     return document(title, head + "\n" + "\n".join(cards), _STYLE)
 
 
-def _card(place: int, sample: Sample) -> str:
-    record, made = sample.record, made_how(sample.record)
+def _card(place: int, sample: Sample, simulated: Collection[str]) -> str:
+    record, made = sample.record, made_how(sample.record, simulated)
     facts = [(n, v) for n, v in _facts(record) if v]
-    said = f'<p class="made">The record says that its images are {made}.</p>' if made else ""
+    said = f'<p class="made">The images of this record are {made}.</p>' if made else ""
     return (
         f"<article><h2>{place}. {escape(record.dataset)} {escape(record.id)}</h2>{said}"
-        f'<div class="images">{images(sample)}</div>{turns(record)}'
+        f'<div class="images">{images(sample, made)}</div>{turns(record)}'
         f"<details><summary>What else the record says</summary>{table(('field', 'value'), facts)}</details>"
         f"{_decisions(record)}</article>"
     )
 
 
-def images(sample: Sample, side: int = 256) -> str:
-    """A sample's images as HTML figures."""
-    record, made = sample.record, made_how(sample.record)
-    figures = []
+def images(sample: Sample, made: str = "", side: int = 256) -> str:
+    """A sample's images as HTML figures. made: how all of them were made, where that is known."""
+    record, figures = sample.record, []
     for place, (picture, load) in enumerate(zip(record.pictures, sample.images, strict=True)):
         role = "input" if place < len(record.input_img) else "output"
         try:
@@ -176,9 +179,9 @@ def _decisions(record: Record) -> str:
 # As text -----------------------------------------------------------------------------------------
 
 
-def as_text(sample: Sample) -> str:
+def as_text(sample: Sample, simulated: Collection[str] = ()) -> str:
     """A record in lines for a terminal; nothing in it can move the cursor or change colours."""
-    record, made = sample.record, made_how(sample.record)
+    record, made = sample.record, made_how(sample.record, simulated)
     lines = [f"{record.dataset} {record.id}  {record.modality}  {record.sub_task_type}  {record.split or 'no split'}"]
     if made:
         lines.append(f"  images are {made}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -44,8 +44,9 @@ a { color: var(--link); }
 .made { color: var(--made); font-weight: 600; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
+td { max-width: 24rem; overflow-wrap: break-word; }
+td:not(.number) { min-width: 4.5rem; }
 th { font-weight: 600; color: var(--soft); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr)); gap: 1rem 2rem; }
@@ -56,6 +57,7 @@ svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
 svg .kept { fill: var(--kept); } svg .dropped { fill: var(--dropped); } svg .axis { stroke: var(--line); }
 .images { display: flex; flex-wrap: wrap; gap: .8rem; margin: .6rem 0; }
 .images img { display: block; max-width: 100%; height: auto; background: #000; }
+details { margin: .4rem 0 .8rem; }
 .turn { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; }
 .turn b { color: var(--soft); }
 """
@@ -109,8 +111,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return grey.point(lambda v: v * scale - low * scale).convert("L").convert("RGB")
 
 
-def made_how(record: Record) -> str:
-    """`simulated` or `synthetic` where the record says that its images are; empty where it says nothing."""
+def made_how(record: Record, simulated: Collection[str] = ()) -> str:
+    """`simulated` or `synthetic` where the record says that its images are; empty where it says nothing.
+
+    simulated: data sets of which a build says it.
+    """
+    if record.dataset in simulated:
+        return "simulated"
     if record.dataset in _MADE:
         return _MADE[record.dataset]
     for name, value in record.attributes.items():
@@ -128,6 +135,12 @@ def made_by_model(data: bytes) -> bool:
             return _PROVENANCE in opened.info
     except _DAMAGED:
         return False
+
+
+def simulated_note(names: Iterable[str]) -> str:
+    """What a page says of inputs that a build calls simulated; empty where there are none."""
+    told = escape(", ".join(names))
+    return f'<p class="made">Simulated inputs, with no patient behind them: {told}.</p>' if told else ""
 
 
 def document(title: str, body: str, style: str = "") -> str:

@@ -130,6 +130,10 @@ def parse_record(line: str, where: str) -> Record:
         DataError: not JSON, or a field is missing, unknown or wrong.
     """
     try:
+        return Record.model_validate_json(line)
+    except ValidationError:
+        pass  # told below, in this module's words
+    try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error

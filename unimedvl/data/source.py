@@ -2,7 +2,8 @@
 
 A source is one file in `sources/` with a `SOURCE`. Its reader walks the published on-disk form and yields a
 `Sample` for each record and a `Fault` for each item that can't be used, so that nothing goes missing unseen.
-Images are read when they are asked for, so that a walk over millions of records holds none of them.
+Images are read when they are asked for, so that a walk over millions of records holds none of them. Where a record
+itself costs to make, its sample is a `LazySample`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,33 @@ class Sample:
 
     record: Record
     images: tuple[Load, ...] = ()
+
+    @property
+    def split(self) -> str:
+        return self.record.split
+
+
+class LazySample(Sample):
+    """A sample whose record costs to make, as that of a simulated study does: it is made when it is looked at.
+
+    So whoever passes over it, to reach another or because it is done, pays nothing. It is not kept here: `make` may
+    remember what it made last. split: of the record, known before.
+    """
+
+    def __init__(self, split: str, make: Callable[[], Sample]) -> None:
+        self._split, self._make = split, make
+
+    @property
+    def record(self) -> Record:
+        return self._make().record
+
+    @property
+    def images(self) -> tuple[Load, ...]:
+        return self._make().images
+
+    @property
+    def split(self) -> str:
+        return self._split
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A simulated chest in three dimensions: attenuation at any plane, and its projection along rays.
+"""A simulated chest in three dimensions: attenuation at any plane.
 
-The patient is a set of solids whose surfaces are formulas, so a plane is evaluated as finely as it is looked at: an
-axial slice for CT, or coronal planes one after another along the diverging rays of a radiograph. Patient axes in
-millimetres: x to the left, y to the back, z to the head; the carina is the origin. Lying on the back (CT) fluid
+The patient is a set of solids whose surfaces are formulas, so a plane is evaluated as finely as it is looked at. `ct`
+shows an axial slice of it, `cxr` its projection along the diverging rays of a radiograph (`projection`). Patient axes
+in millimetres: x to the left, y to the back, z to the head; the carina is the origin. Lying on the back (CT) fluid
 runs to the back and free air to the front; standing (radiograph) they run down and up, by the same volume.
 
 Sizes are round figures of adults (Gray's Anatomy, 41st ed., 2015; aorta and heart after Wolak et al., JACC Imaging
@@ -19,18 +19,11 @@ import numpy as np
 
 from unimedvl.phantoms import chest_organs as organs
 from unimedvl.phantoms.chest_findings import Lung, Places, apply_to_lungs, node_solids
-from unimedvl.phantoms.chest_vessels import along_rays
 from unimedvl.phantoms.solids import Points, waves
 from unimedvl.phantoms.study import Case
 
 SIDES = ("right", "left")
 WATER = 0.0193  # attenuation of water at about 70 keV, 1/mm (Hubbell and Seltzer, NIST XCOM)
-BONE_GAIN = 0.9  # bone attenuates more on a radiograph's softer spectrum than CT's HU say
-SOURCE, DETECTOR = 1670.0, -130.0  # mm along y: 1.8 m from focus to detector, chest against the detector
-FRONTAL_FIELD = 375.0  # mm, side of the detector's image
-FRONTAL_CENTRE = -30.0  # z [mm] that the central ray meets
-STEP = 4.0  # mm between the coronal planes of a projection
-FINEST = 160  # most rays a side; larger pictures are interpolated
 
 
 @dataclass
@@ -134,65 +127,3 @@ def outlines(
         inner = organs.mediastinum(p, anatomy, ratio, [])
         found.append((p, np.minimum(-inner.outline, np.minimum(inside, organs.diaphragm(p, anatomy))), inside))
     return found
-
-
-# ------------------------------------------------------------------------------------------ projection
-
-
-def magnification(y: np.ndarray | float) -> np.ndarray | float:
-    """How much larger than life a plane at depth y [mm] is on the detector."""
-    return (SOURCE - DETECTOR) / (SOURCE - y)
-
-
-def detector(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where patient millimetres fall on the frontal image: columns and rows in -1..1, left side at the right."""
-    m = magnification(y)
-    return x * m / (FRONTAL_FIELD / 2), -(z - FRONTAL_CENTRE) * m / (FRONTAL_FIELD / 2)
-
-
-def project(case: Case, size: int = 128) -> np.ndarray:
-    """Optical depth [size, size] float32 of the standing patient, along rays that diverge from the focus.
-
-    tau = sum of mu(x) dl (Beer and Lambert: the exposure is exp(-tau)); the image shows the patient from the
-    front, the patient's left at its right.
-
-    Raises:
-        ValueError: size is not in 64..512.
-    """
-    return projection(case, size)[0]
-
-
-def projection(case: Case, size: int = 128) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The optical depth as `project` gives it, and per structure the length of the rays in it.
-
-    The lengths are [size, size] float32 in mm: of each lung (whatever fills it), heart, aorta and findings.
-
-    Raises:
-        ValueError: size is not in 64..512.
-    """
-    if not 64 <= size <= 512:
-        raise ValueError(f"size is {size}; it must be 64 to 512")
-    n = min(size, FINEST)
-    axis = ((np.arange(n, dtype=np.float32) + 0.5) * (2 / n) - 1) * (FRONTAL_FIELD / 2)
-    tau = np.zeros((n, n), np.float32)
-    lengths: dict[str, np.ndarray] = {}
-    for y in np.arange(-128.0, 150.0, STEP, dtype=np.float32):
-        m = np.float32(magnification(float(y)))
-        p = Points(axis[None, :] / m, y.reshape(1, 1), FRONTAL_CENTRE - axis[:, None] / m, FRONTAL_FIELD / n)
-        seen = plane(case, p, erect=True, vessels=False)
-        tau += (1 + (seen.hu + BONE_GAIN * seen.bone) / 1000) * np.float32(WATER * STEP)
-        for name, cover in seen.masks.items():
-            lengths[name] = lengths.get(name, 0) + cover * np.float32(STEP)
-    tau += WATER * along_rays(case, n, lengths, detector, FRONTAL_FIELD)
-    return (resized(tau, size), {name: resized(v, size) for name, v in lengths.items()})
-
-
-def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """A square image [H, H] interpolated by cubic splines to [size, size] float32, its edges kept in place."""
-    if image.shape[0] == size:
-        return image
-    from scipy.ndimage import map_coordinates
-
-    at = (np.arange(size) + 0.5) * (image.shape[0] / size) - 0.5
-    return map_coordinates(image, np.meshgrid(at, at, indexing="ij"), order=3, mode="nearest").astype(np.float32)
-

@@ -166,18 +166,44 @@ def _holes(f: Finding, case: Case, p: Points, lung: Lung) -> np.ndarray:
     return ramp(field, ndtri(1 - share) - 0.22, ndtri(1 - share) + 0.12) * ramp(lung.outline, 0.5, 3.5)
 
 
-def _consolidation(f: Finding, case: Case, p: Points, lung: Lung, places: Places) -> np.ndarray:
+def consolidation_border(f: Finding, case: Case, p: Points) -> np.ndarray:
+    """A ragged ellipsoid's depth in units of its radius: 0 about its border, positive within."""
     x, y, z, flat, seed = f.shape
     rng = np.random.default_rng((4, case.noise_seed, int(seed)))
     radius = f.size / 2
     r = np.sqrt(((p.x - x) / radius) ** 2 + ((p.y - y) / radius) ** 2 + ((p.z - z) / (radius * flat)) ** 2)
-    border = 1 - r + 0.19 * waves(rng, p, 20, 48, 9) + 0.09 * waves(rng, p, 8, 15, 9)
-    _mix(lung.content, 0.46 * ramp(border, -0.42, 0.08), LUNG_TISSUE_HU)  # ground glass about it
-    core = ramp(border, -0.05, 0.26)
+    return 1 - r + 0.19 * waves(rng, p, 20, 48, 9) + 0.09 * waves(rng, p, 8, 15, 9)
+
+
+def _veil_and_core(border: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ground glass about a consolidation, and the airless core: how much of the air is gone, 0 to 1."""
+    return 0.46 * ramp(border, -0.42, 0.08), ramp(border, -0.05, 0.26)
+
+
+def filled(border: np.ndarray) -> np.ndarray:
+    """Share of the air that a consolidation has replaced, from `consolidation_border`."""
+    veil, core = _veil_and_core(border)
+    return 1 - (1 - veil) * (1 - 0.97 * core)
+
+
+def _consolidation(f: Finding, case: Case, p: Points, lung: Lung, places: Places) -> np.ndarray:
+    border = consolidation_border(f, case, p)
+    veil, core = _veil_and_core(border)
+    _mix(lung.content, veil, LUNG_TISSUE_HU)
     _mix(lung.content, 0.97 * core, LUNG_TISSUE_HU + 0.2 * case.anatomy["contrast"])
     if places.vessels:  # air in the bronchi, which run beside the arteries
         _mix(lung.content, core * in_slice(case, p, places.layer, 1.3, (3.0, 2.0)), -800.0)
     return ramp(border, -0.10, 0.10)
+
+
+def nodule_lobes(f: Finding, case: Case, p: Points) -> np.ndarray:
+    """By how many mm a nodule's surface is lifted off the ball of its diameter."""
+    return _lobes(f, p, np.random.default_rng((5, case.noise_seed, int(f.shape[3]))))
+
+
+def _lobes(f: Finding, p: Points, rng: np.random.Generator) -> np.ndarray:
+    lobes = 0.06 * f.size * waves(rng, p, f.size * 0.7, f.size * 1.3, 6)
+    return np.clip(lobes, -0.08 * f.size, 0.08 * f.size)
 
 
 def _nodule(f: Finding, case: Case, p: Points, lung: Lung, places: Places) -> np.ndarray:
@@ -185,8 +211,7 @@ def _nodule(f: Finding, case: Case, p: Points, lung: Lung, places: Places) -> np
     rng = np.random.default_rng((5, case.noise_seed, int(seed)))
     dx, dy, dz = p.x - x, p.y - y, p.z - z
     away = np.sqrt(dx**2 + dy**2 + dz**2)
-    lobes = 0.06 * f.size * waves(rng, p, f.size * 0.7, f.size * 1.3, 6)
-    distance = f.size / 2 + np.clip(lobes, -0.08 * f.size, 0.08 * f.size) - away
+    distance = f.size / 2 + _lobes(f, p, rng) - away
     turn = np.arctan2(dy + 0 * dx, dx + 0 * dy)
     spikes = np.clip(np.cos(9 * turn + rng.uniform(0, 6)) * np.cos(4 * turn + rng.uniform(0, 6)), 0, 1) ** 3
     _mix(lung.content, 0.5 * spikes * np.clip(1 + distance / (0.28 * f.size), 0, 1), -100.0)
@@ -195,10 +220,15 @@ def _nodule(f: Finding, case: Case, p: Points, lung: Lung, places: Places) -> np
     return cover
 
 
+def pressed(order: np.ndarray) -> np.ndarray:
+    """Share of the air that lung beside an effusion has lost, from the `spread` less that of the fluid's brim."""
+    return ramp(order, -13, -3) * 0.85
+
+
 def _effusion(f: Finding, case: Case, p: Points, lung: Lung, places: Places) -> np.ndarray:
     order = spread(f.name, p, lung.inside, places.erect) - f.shape[1 if places.erect else 0]
     # Lung that the fluid presses on has lost its air.
-    _mix(lung.content, ramp(order, -13, -3) * 0.85, LUNG_TISSUE_HU + 0.3 * case.anatomy["contrast"])
+    _mix(lung.content, pressed(order), LUNG_TISSUE_HU + 0.3 * case.anatomy["contrast"])
     cover = p.cover(order, 0.8)
     _mix(lung.content, cover, FLUID_HU)
     return cover

@@ -6,6 +6,7 @@ build, and paints Hounsfield units or gives signed distances [mm], positive insi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ FAT, MUSCLE, BLOOD, HEART, LIVER, SPLEEN, AIR = -100.0, 52.0, 42.0, 45.0, 58.0, 
 MARROW, CORTEX, CARTILAGE, FLUID = 210.0, 950.0, 95.0, 12.0
 SKIN = 2.0  # mm
 SPINE_Y = 46.0  # middle of the vertebral bodies
+VERTEBRA, ARCH, CANAL = (18.5, 14.5), (16, 14), (10.5, 8.5)  # half widths and half depths
+BLADE = range(-44, 76, 6)  # heights of the pieces of a scapula's blade
+BLADE_RADII = (2.0, 3.4)  # half its thickness at the medial and the lateral edge
 
 Anatomy = dict[str, float]
 
@@ -37,18 +41,23 @@ def paint(hu: np.ndarray, cover: np.ndarray, value: float | np.ndarray) -> None:
     hu += cover * (value - hu)
 
 
-def _taper(z: np.ndarray, a: Anatomy) -> np.ndarray:
-    """Width of the thorax at height z relative to its greatest."""
+def taper(z: np.ndarray, a: Anatomy) -> np.ndarray:
+    """Width of the thorax at height z [mm], relative to its greatest."""
     s = np.clip((a["apex"] + 4 - z) / 170, 0.0, 1.0)
     return np.sqrt(np.clip(1 - (1 - s) ** 2.3, 1e-4, 1))
 
 
+def section(z: np.ndarray, a: Anatomy) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half width, half depth and the middle's y [mm] of the pleural cavity at height z."""
+    narrow = taper(z, a)
+    return (a["half_width"] * narrow, a["half_depth"] * (0.45 + 0.55 * narrow) * np.minimum(1, 3 * narrow),
+            22 * (1 - narrow))  # fmt: skip
+
+
 def ring(p: Points, a: Anatomy) -> Ring:
     """Where each point lies about the thorax."""
-    taper = _taper(p.z, a)
-    half_width = a["half_width"] * taper
-    half_depth = a["half_depth"] * (0.45 + 0.55 * taper) * np.minimum(1, 3 * taper)
-    y = p.y - 22 * (1 - taper)
+    half_width, half_depth, middle = section(p.z, a)
+    y = p.y - middle
     # Flatter in front than behind, and hollowed beside the spine: an ellipse of a power near 2.4.
     q = (np.abs(p.x / half_width) ** 2.4 + np.abs(y / half_depth) ** 2.4) ** (1 / 2.4)
     r = np.sqrt(p.x**2 + y**2) + 1e-3
@@ -118,25 +127,46 @@ def paint_bones(hu: np.ndarray, p: Points, a: Anatomy, around: Ring, erect: bool
     """Ribs, spine, sternum, scapulae and clavicles; the humeral heads of who stands with arms down."""
     _ribs(hu, p, a, around)
     _spine(hu, p, a)
-    front = -a["half_depth"] * (0.45 + 0.55 * _taper(np.float32(-20), a)) - 6
+    for cortex, solids in loose_bones(a, erect):
+        _bone(hu, p, union(p, solids), a, cortex)
+
+
+def loose_bones(a: Anatomy, erect: bool, blades: bool = True) -> list[tuple[float, list[Solid]]]:
+    """Bones other than ribs and spine: the thickness of the cortex [mm] and the solids of each.
+
+    The sternum comes first; then of each side the scapula, the clavicle, and the arm of who stands.
+    blades: with the pieces of the scapulae's blades, which are thin sheets (see `blade`).
+    """
+    front = -a["half_depth"] * (0.45 + 0.55 * taper(np.float32(-20), a)) - 6
     body = Ellipsoid((0, front, -52), (17, 6.5, 78))
     manubrium = Ellipsoid((0, front + 12, 42), (26, 7.5, 30))
-    _bone(hu, p, union(p, [body, manubrium]), a, 1.2)
-    out = 6 if erect else 18  # raised arms carry the scapulae aside
+    found: list[tuple[float, list[Solid]]] = [(1.2, [body, manubrium])]
     for s in (-1, 1):
-        blade = [Tube((s * (68 + out), 92, z), (s * (112 + out + 0.12 * z), 64 - 0.12 * z, z), 2.0, 3.4)
-                 for z in range(-44, 76, 6)]  # fmt: skip
-        spine = [Tube((s * (80 + out), 92, 52), (s * (140 + out), 66, 74), 4, 6)]
-        socket = [Ellipsoid((s * (134 + out), 44, 70), (9, 11, 17))]
-        # A frontal radiograph is taken with the shoulders rolled forward, which carries the blades off the lungs.
-        roll = 26 if erect else 0
-        parts = [_moved(t, s * roll) for t in (*blade, *spine, *socket)]
-        _bone(hu, p, union(p, parts), a, 1.3)
+        out, roll = _scapula(erect)
+        scapula = [_moved(Ellipsoid((s * (134 + out), 44, 70), (9, 11, 17)), s * roll),
+                   _moved(Tube((s * (80 + out), 92, 52), (s * (140 + out), 66, 74), 4, 6), s * roll)]  # fmt: skip
+        if blades:
+            scapula += [Tube(*blade(s, z, erect), *BLADE_RADII) for z in BLADE]
+        found.append((1.3, scapula))
         points = [(s * 14, front + 14, 70), (s * 50, front + 8, 83), (s * 95, -8, 98), (s * 140, 18, 104)]
-        _bone(hu, p, union(p, path(points, [8, 5.5, 5.5, 6])), a, 1.5)
+        found.append((1.5, path(points, [8, 5.5, 5.5, 6])))
         if erect:
             arm = [Ellipsoid((s * 162, 30, 74), (23, 23, 24)), Tube((s * 166, 30, 64), (s * 184, 28, -60), 14, 11)]
-            _bone(hu, p, union(p, arm), a, 2.2)
+            found.append((2.2, arm))
+    return found
+
+
+def _scapula(erect: bool) -> tuple[int, int]:
+    """How far raised arms carry the scapulae aside, and how far the shoulders are rolled forward for a radiograph,
+    which carries the blades off the lungs, mm."""
+    return (6, 26) if erect else (18, 0)
+
+
+def blade(s: int, z: float, erect: bool) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """The medial and the lateral edge of the left (s = 1) or right (-1) scapula's blade at height z."""
+    out, roll = _scapula(erect)
+    return ((s * (68 + out) + s * roll, 92, z),
+            (s * (112 + out + 0.12 * z) + s * roll, 64 - 0.12 * z, z))  # fmt: skip
 
 
 def _moved(solid: Solid, by: float) -> Solid:
@@ -153,15 +183,7 @@ def _bone(hu: np.ndarray, p: Points, distance: np.ndarray, a: Anatomy, cortex: f
 
 def _ribs(hu: np.ndarray, p: Points, a: Anatomy, around: Ring) -> None:
     """Twelve bands about the thorax, each falling from back to front, cartilage at its end."""
-    front = (1 - around.back) / 2  # 0 at the spine, 1 at the sternum
-    drop = a["rib_slope"] * front**1.15 - 70 * np.clip(front - 0.82, 0, 1)
-    w = (96 + a["rib_phase"] * a["pitch"] - p.z - drop) / a["pitch"]
-    number = np.clip(np.round(w), 0, 11)
-    beside = np.abs(w - number) * a["pitch"]
-    depth = np.abs(-around.inside - 5.0)
-    inside = (1 - np.sqrt((beside / 7.2) ** 2 + (depth / 4.8) ** 2)) * 4.8
-    last = np.where(number > 7, 0.95 - 0.12 * (number - 7), 0.90)
-    bony = ramp(last - front, -0.01, 0.03) * (front > 0.02)
+    inside, front, number, bony = rib_bands(p.z, around.back, around.inside, a)
     cover = p.cover(inside)
     dense = a["mineral"] * (1 - 0.35 * front)
     paint(hu, cover * bony, CORTEX * dense)
@@ -169,19 +191,46 @@ def _ribs(hu: np.ndarray, p: Points, a: Anatomy, around: Ring) -> None:
     paint(hu, cover * (1 - bony) * (front > 0.5) * (number < 8), CARTILAGE)
 
 
+def rib_bands(
+    z: np.ndarray, back: np.ndarray, inside: np.ndarray | float, a: Anatomy, power: Callable = np.power
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The ribs at heights z, where ``back`` and ``inside`` are as in `Ring`.
+
+    Gives the signed distance [mm] to the nearest rib's surface, how far round to the front that is (0 at the spine,
+    1 at the sternum), the rib's number from 0, and how bony it is there, 0 to 1, else cartilage. power: x ** y, for who
+    needs it fast.
+    """
+    front = (1 - back) / 2
+    drop = a["rib_slope"] * power(front, 1.15) - 70 * np.clip(front - 0.82, 0, 1)
+    w = (96 + a["rib_phase"] * a["pitch"] - z - drop) / a["pitch"]
+    number = np.clip(np.round(w), 0, 11)
+    beside = np.abs(w - number) * a["pitch"]
+    depth = np.abs(-inside - 5.0)
+    distance = (1 - np.sqrt((beside / 7.2) ** 2 + (depth / 4.8) ** 2)) * 4.8
+    last = np.where(number > 7, 0.95 - 0.12 * (number - 7), 0.90)
+    return distance, front, number, ramp(last - front, -0.01, 0.03) * (front > 0.02)
+
+
+def shrunk(solid: Solid, by: float) -> Solid:
+    """A solid whose surface lies this many mm deeper."""
+    if isinstance(solid, Tube):
+        return Tube(solid.start, solid.end, max(solid.r0 - by, 0.0), max(solid.r1 - by, 0.0))
+    return Ellipsoid(solid.centre, tuple(max(r - by, 0.1) for r in solid.radii), solid.turn)
+
+
 def _spine(hu: np.ndarray, p: Points, a: Anatomy) -> None:
     """Vertebral bodies and discs, canal, and the arches behind."""
     phase = (p.z / a["pitch"] + a["rib_phase"]) % 1.0
     disc = p.cover(2.6 - np.abs(phase - 0.5) * a["pitch"])
     y = SPINE_Y
-    column = _prism(p, (0, y), (18.5, 14.5))
+    column = _prism(p, (0, y), VERTEBRA)
     bone = p.cover(column)
     paint(hu, bone, (CORTEX * 0.7 * (1 - disc) + 85 * disc) * a["mineral"])
     paint(hu, p.cover(column - 1.3), (0.75 * MARROW * (1 - disc) + 85 * disc) * a["mineral"])
-    arch = _prism(p, (0, y + 24), (16, 14))
+    arch = _prism(p, (0, y + 24), ARCH)
     level = 1 - 0.75 * ramp(np.abs(phase - 0.1), 0.22, 0.42)
     paint(hu, p.cover(arch) * level, CORTEX * 0.5 * a["mineral"])
-    paint(hu, p.cover(_prism(p, (0, y + 23.5), (10.5, 8.5))), FLUID + 12)
+    paint(hu, p.cover(_prism(p, (0, y + 23.5), CANAL)), FLUID + 12)
     for s in (-1, 1):  # transverse processes slant backward to the ribs
         t = np.clip((s * p.x - 12) / 24, 0, 1)
         slant = np.hypot(s * p.x - 12 - 24 * t, p.y - (y + 24 + 13 * t))
@@ -202,19 +251,27 @@ def _prism(p: Points, centre: tuple[float, float], radii: tuple[float, float]) -
 
 @dataclass(frozen=True)
 class Mediastinum:
-    """Signed distances [H, W] of what lies between the lungs, and of the whole with its fat (``outline``)."""
+    """Signed distances [H, W] of what lies between the lungs, and of the whole with its fat (``outline``); the heart's
+    chambers as solids."""
 
     outline: np.ndarray
     heart: np.ndarray
-    chambers: dict[str, np.ndarray]
+    chambers: dict[str, list[Solid]]
     aorta: np.ndarray
     pulmonary: np.ndarray
     veins: np.ndarray
     arteries: np.ndarray
     airway: np.ndarray
-    lumen: np.ndarray
     oesophagus: np.ndarray
     nodes: np.ndarray | None
+
+
+AIRWAY = [  # trachea and main bronchi, with their walls
+    *path([(0, 8, 180), (0, 10, 4), (0, 11, 0)], [9, 9, 9]),
+    *path([(-3, 11, -1), (-26, 16, -20), (-42, 18, -42)], [8.5, 7.5, 5.5]),
+    *path([(3, 11, -1), (28, 18, -24), (50, 24, -38)], [8, 7, 5]),
+]
+LUMEN = [Tube(t.start, t.end, t.r0 - 1.5, t.r1 - 1.3) for t in AIRWAY]
 
 
 def heart_solids(a: Anatomy, ratio: float) -> tuple[list[Solid], dict[str, list[Solid]]]:
@@ -259,21 +316,16 @@ def mediastinum(p: Points, a: Anatomy, ratio: float, nodes: list[Solid]) -> Medi
     # Pulmonary veins: from both sides into the left atrium.
     heads += [Tube((s * 24, 10, a["dome"] + d), (s * 58, 16, a["dome"] + d + 8), 7, 5) for s in (-1, 1)
               for d in (58, 74)]  # fmt: skip
-    airway = path([(0, 8, 180), (0, 10, 4), (0, 11, 0)], [9, 9, 9])
-    bronchi = path([(-3, 11, -1), (-26, 16, -20), (-42, 18, -42)], [8.5, 7.5, 5.5])
-    bronchi += path([(3, 11, -1), (28, 18, -24), (50, 24, -38)], [8, 7, 5])
     gullet = path([(4, 24, 120), (6, 27, 20), (5, 26, -30), (12, 27, -140)], [7, 7, 7, 8])
     aorta, pulmonary = union(p, rise), union(p, trunk)
-    wall = union(p, airway + bronchi)
+    wall = union(p, AIRWAY)
     fields = [heart, aorta, pulmonary, union(p, veins), union(p, heads), wall, union(p, gullet),
-              _prism(p, (0, SPINE_Y), (18.5, 14.5)), _fat_pad(p, a)]  # fmt: skip
+              _prism(p, (0, SPINE_Y), VERTEBRA), _fat_pad(p, a)]  # fmt: skip
     enlarged = union(p, nodes) if nodes else None
     swollen = blended(fields if enlarged is None else [*fields, enlarged], 3.5) + 2.5
     behind = np.minimum(19 + 0.5 * np.maximum(p.y - 60, 0) - np.abs(p.x), p.y - SPINE_Y)
-    lumen = union(p, [Tube(t.start, t.end, t.r0 - 1.5, t.r1 - 1.3) for t in (*airway, *bronchi)])
-    chambers = {name: union(p, solids) for name, solids in parts.items()}
-    return Mediastinum(np.maximum(swollen, behind), heart, chambers, aorta, pulmonary, fields[3], fields[4], wall,
-                       lumen, fields[6], enlarged)  # fmt: skip
+    return Mediastinum(np.maximum(swollen, behind), heart, parts, aorta, pulmonary, fields[3], fields[4], wall,
+                       fields[6], enlarged)  # fmt: skip
 
 
 def _fat_pad(p: Points, a: Anatomy) -> np.ndarray:
@@ -295,9 +347,9 @@ def paint_mediastinum(hu: np.ndarray, p: Points, a: Anatomy, m: Mediastinum, wit
     iodine = a["contrast"]
     opaque = [(m.heart, HEART + 0.25 * iodine)]
     share = {"left ventricle": 0.85, "right ventricle": 0.8, "right atrium": 0.8, "left atrium": 0.9}
-    opaque += [(m.chambers[name], BLOOD + share[name] * iodine) for name in share]
+    opaque += [(union(p, m.chambers[name]), BLOOD + share[name] * iodine) for name in share]
     opaque += [(m.oesophagus, 38.0 + 0.1 * iodine), (m.veins, BLOOD + iodine), (m.arteries, BLOOD + 0.85 * iodine)]
-    opaque += [(m.pulmonary, BLOOD + iodine), (m.aorta, BLOOD + 0.9 * iodine), (m.airway, 30.0), (m.lumen, AIR)]
+    opaque += [(m.pulmonary, BLOOD + iodine), (m.aorta, BLOOD + 0.9 * iodine), (m.airway, 30.0), (union(p, LUMEN), AIR)]
     for distance, value in opaque:
         if distance.max() > -2:
             paint(hu, p.cover(distance) * within, value)
@@ -324,6 +376,16 @@ def diaphragm(p: Points, a: Anatomy) -> np.ndarray:
     return np.clip((p.z - top + np.minimum(fall, 95)) * 0.75, -90, 90)
 
 
+def stomach(a: Anatomy) -> Ellipsoid:
+    """The stomach's fundus with its wall of 4 mm."""
+    return Ellipsoid((56, -4, a["dome"] - 52), (40, 46, 36))
+
+
+def gas_level(a: Anatomy) -> float:
+    """z [mm] above which the stomach of who stands holds gas."""
+    return a["dome"] - 20 - 34 * a["gas"]
+
+
 def paint_abdomen(hu: np.ndarray, p: Points, a: Anatomy, cavity: np.ndarray, dome: np.ndarray, erect: bool) -> None:
     """Liver right, stomach and spleen left, in fat, under a thin muscle; gas is uppermost in the stomach."""
     if dome.min() > p.edge:
@@ -338,7 +400,7 @@ def paint_abdomen(hu: np.ndarray, p: Points, a: Anatomy, cavity: np.ndarray, dom
     z = a["dome"]
     spleen = union(p, [Ellipsoid((86, 44, z - 62), (34, 40, 46), -0.5)])
     paint(hu, deeper * p.cover(spleen), SPLEEN + 0.4 * iodine)
-    stomach = union(p, [Ellipsoid((56, -4, z - 52), (40, 46, 36))])
-    paint(hu, deeper * p.cover(stomach), 30.0)
-    gas = p.z - (z - 20 - 34 * a["gas"]) if erect else -12 + 40 * (a["gas"] - 0.5) - p.y
-    paint(hu, deeper * p.cover(np.minimum(stomach - 4, gas)), AIR)
+    full = union(p, [stomach(a)])
+    paint(hu, deeper * p.cover(full), 30.0)
+    gas = p.z - gas_level(a) if erect else -12 + 40 * (a["gas"] - 0.5) - p.y
+    paint(hu, deeper * p.cover(np.minimum(full - 4, gas)), AIR)

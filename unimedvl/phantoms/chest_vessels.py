@@ -1,8 +1,6 @@
-"""Blood vessels of the simulated lungs: a tree of short tapering pieces, drawn in slices and along rays."""
+"""Blood vessels of the simulated lungs: a tree of short tapering pieces, drawn in slices."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -95,21 +93,3 @@ def in_slice(case: Case, p: Points, layer: float, least: float = 0.0,
     b = (b[:, :2] + shift - (0, middle)) / unit
     weights = np.minimum(1.0, 2 * radii.mean(1) / layer)
     return strokes(size, a, b, radii / unit, weights)
-
-
-def along_rays(case: Case, size: int, lengths: dict[str, np.ndarray], detector: Callable, field: float) -> np.ndarray:
-    """Thickness [size, size] mm of vessels along a radiograph's rays, less where the lung holds no air.
-
-    lengths: of the rays in each lung and finding [mm]; detector: patient mm to image columns and rows in -1..1;
-    field: side of the image [mm].
-    """
-    starts, ends, radii = tree(case)
-    a, b = (np.stack(detector(*points.T), 1) for points in (starts, ends))
-    total = np.zeros((size, size), np.float32)
-    for side, of_side in (("right", starts[:, 0] < 0), ("left", starts[:, 0] > 0)):
-        lung = lengths[f"{side} lung"]
-        veiled = sum((lengths[f.name] for f in case.findings if f.side == side and f.name in VEILS), 0 * lung)
-        share = np.clip(1 - veiled / np.maximum(lung, 1), 0, 1) * np.clip(lung / 20, 0, 1)
-        r = radii[of_side]
-        total += share * strokes(size, a[of_side], b[of_side], r * (2 / field), 2 * r.mean(1), softness=0.004)
-    return total

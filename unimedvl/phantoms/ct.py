@@ -11,6 +11,8 @@ All figures are of this simulation; no patient stands behind it. Sizes of findin
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -29,7 +31,7 @@ SHARES = {"pleural effusion": 0.142, "pneumothorax": 0.137, "consolidation": 0.1
           "emphysema": 0.155, "lymphadenopathy": 0.148, "cardiomegaly": 0.163}  # fmt: skip
 LEAST = 0.0012  # of the image: what covers less is not offered as a structure
 
-__all__ = ["FINDINGS", "MODALITY", "SIDED", "VIEWS", "WINDOWS", "hounsfield", "render", "sample", "window"]
+__all__ = ["FINDINGS", "MODALITY", "SIDED", "VIEWS", "WINDOWS", "hounsfield", "of", "render", "sample", "window"]
 
 
 # ---------------------------------------------------------------------------------------------- sampling
@@ -111,6 +113,24 @@ def _inside(rng: np.random.Generator, a: dict[str, float], side: Side, z: float,
     enough = np.argwhere(of_side >= min(deep, float(of_side.max()) - 0.5))
     row, column = enough[rng.integers(len(enough))]
     return float(p.x[0, column]), float(p.y[row, 0])
+
+
+def of(case: Case, level: float | None = None) -> Case:
+    """The case of a slice through another case's patient, such as one of a film, lying, with the same findings.
+
+    level: z [mm] of the slice; where the first finding is if None.
+    """
+    if level is None:
+        level = -40.0 if not case.findings else _middle(case.findings[0])
+    a = case.anatomy
+    usual = {"field": 2 * (a["half_width"] + a["fat"]) + 84, "shift_y": 2.0, "sharpness": 0.55, "dose": 1.0,
+             "table": 15.0}  # fmt: skip
+    return replace(case, modality=MODALITY, anatomy=usual | a | {"level": float(level)})
+
+
+def _middle(finding: Finding) -> float:
+    """z [mm] of a slice that shows a finding."""
+    return finding.shape[2] if finding.name in ("nodule", "consolidation") else sum(LEVELS[finding.name]) / 2
 
 
 # ---------------------------------------------------------------------------------------------- rendering

@@ -12,7 +12,7 @@ import numpy as np
 from unimedvl.phantoms import lesions
 from unimedvl.phantoms.lesions import Lesion
 from unimedvl.phantoms.skin import Layers, bubbles, camera, hairs, healthy_skin, lens, reflectance, ruler
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import Case, Finding, Grading, Severity, Study
 
 MODALITY = "dermoscopy"
 VIEWS = ("dermoscopy",)
@@ -31,6 +31,7 @@ SIZES = {
 }
 IRREGULAR = {"melanocytic naevus": 0.035, "melanoma": 0.15, "seborrhoeic keratosis": 0.07,
              "basal cell carcinoma": 0.08, "vascular lesion": 0.06, "dermatofibroma": 0.04}
+GRADING = {name: Grading(sizes) for name, sizes in SIZES.items()}
 HAIR = np.array([0.035, 0.024, 0.018], np.float32)  # reflectance of dark hair
 BLOND = np.array([0.28, 0.19, 0.09], np.float32)
 

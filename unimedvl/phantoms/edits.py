@@ -10,7 +10,7 @@ from typing import Literal
 
 from unimedvl.phantoms.study import Finding
 from unimedvl.phantoms.terms import Rng, Term, VocabularyError, pick
-from unimedvl.phantoms.vocabulary import MODALITIES, phrase
+from unimedvl.phantoms.vocabulary import MODALITIES, capitalised, phrase
 
 EditKind = Literal["stain", "upscale", "translate", "segment", "counterfactual", "reconstruct"]
 Change = Literal["resolved", "new", "better", "worse"]
@@ -35,14 +35,29 @@ _REPLIES: dict[str, tuple[str, ...]] = {
 _COUNTERFACTUAL_REQUESTS: dict[str, tuple[str, ...]] = {
     "resolved": ("Show this image with resolution of {the}.", "Show this image without {the}."),
     "new": ("Show this image with {new}.", "Add {new} to this image."),
-    "better": ("Show this image with {the} better.",),
-    "worse": ("Show this image with {the} worse.",),
+    "better": ("Show this image with {the} better.", "Show this image with improvement of {the}."),
+    "worse": ("Show this image with {the} worse.", "Show this image with worsening of {the}."),
 }
 _COUNTERFACTUAL_REPLIES: dict[str, str] = {
     "resolved": "{The} {be} gone; the rest is unchanged.",
     "new": "{A} {be} new; the rest is unchanged.",
-    "better": "{The} {be} now {grade}; the rest is unchanged.",
-    "worse": "{The} {be} now {grade}; the rest is unchanged.",
+    "better": "{The} {be} better and now {grade}; the rest is unchanged.",
+    "worse": "{The} {be} worse and now {grade}; the rest is unchanged.",
+}
+# How a change is told as a fact.
+_CHANGES: dict[str, str] = {
+    "resolved": "{The} {resolve}.",
+    "new": "{A} {develop}.",
+    "better": "{The} {improve} and {become} {grade}.",
+    "worse": "{The} {worsen} and {become} {grade}.",
+}
+# What a chest radiograph shows of a finding: once it is gone, and when it is there.
+_SIGNS = {
+    "cardiomegaly": ("the heart fills less than half of the width", "the heart fills more than half of the width"),
+    "pleural effusion": ("the base of that lung is dark again", "fluid with a meniscus whitens the base of that lung"),
+    "pneumothorax": ("that lung reaches the chest wall again", "air lies between that lung and the chest wall"),
+    "consolidation": ("the cloudy white area in that lung has cleared", "a cloudy white area lies in that lung"),
+    "nodule": ("the round density in that lung has gone", "a round density lies in that lung"),
 }
 
 
@@ -69,6 +84,20 @@ def edit_reply(kind: EditKind, rng: Rng, **wishes: object) -> str:
         change, words = _change(wishes)
         return _COUNTERFACTUAL_REPLIES[change].format(**words)
     return _fill(kind, pick(rng, _templates(_REPLIES, kind)), wishes)
+
+
+def change_told(modality: str, finding: Finding, change: Change) -> tuple[str, str]:
+    """A counterfactual as a fact ("The left nodule resolves."), and what can be seen of it, explained.
+
+    finding: as for `edit_request`. Raises VocabularyError as that does.
+    """
+    change, words = _change({"modality": modality, "finding": finding, "change": change})
+    ending = "" if words["be"] == "are" else "s"
+    verbs = {verb: verb + ending for verb in ("resolve", "develop", "improve", "worsen", "become")}
+    explained = _COUNTERFACTUAL_REPLIES[change].format(**words)
+    if modality == "cxr" and change in ("resolved", "new") and finding.name in _SIGNS:
+        explained += f" {capitalised(_SIGNS[finding.name][change == 'new'])}."
+    return _CHANGES[change].format(**words, **verbs), explained
 
 
 def _templates(table: dict[str, tuple[str, ...]], kind: str) -> tuple[str, ...]:
@@ -104,7 +133,7 @@ def _change(wishes: dict[str, object]) -> tuple[str, dict[str, str]]:
         "the": f"the {named}",
         "The": f"The {named}",
         "new": new,
-        "A": full[:1].upper() + full[1:],
+        "A": capitalised(full),
         "be": term.be,
         "grade": term.grades[("mild", "moderate", "severe").index(finding.severity)],
     }

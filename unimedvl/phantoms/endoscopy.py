@@ -32,7 +32,7 @@ from unimedvl.phantoms.mucosa import (
     wall_scene,
 )
 from unimedvl.phantoms.shapes import blur, cover, grid, ramp, strokes
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import Case, Finding, Grading, Severity, Study
 
 MODALITY = "endoscopy"
 VIEWS = ("colonoscopy",)
@@ -108,6 +108,16 @@ def _sample_finding(rng: np.random.Generator, name: str, hour: str, wall: Tube, 
     spot = _seen_spot(rng, wall, HOURS[hour], (17, 18, 24)[grade], far)
     return Finding(name, None, severity, round(float(size), 1), place=hour,
                    shape=tuple(round(float(v), 3) for v in (*spot, *own)))
+
+
+# mm, save colitis, the inflamed part of the wall in percent, and how many diverticula.
+GRADING = {
+    "polyp": Grading(((5, 7), (8.5, 11.5), (14, 19))),
+    "ulcer": Grading(((5, 7), (9, 12), (15, 20))),
+    "colitis": Grading(((45, 60), (70, 85), (96, 100))),
+    "mucosal bleeding": Grading(((11, 15), (20, 27), (34, 46))),
+    "diverticula": Grading(((2, 3), (5, 6), (8, 11)), "count", row=4, lengths=(3,)),
+}
 
 
 def _seen_spot(rng: np.random.Generator, wall: Tube, angle: float, near: float, far: float) -> np.ndarray:

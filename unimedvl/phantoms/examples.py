@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unimedvl.phantoms import SIMULATORS, Study
+from unimedvl.phantoms import SIMULATORS, Study, counterfactuals
 from unimedvl.phantoms.captions import caption, plan
+from unimedvl.phantoms.counterfactuals import GRADED
 from unimedvl.phantoms.edits import edit_reply, edit_request
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
-from unimedvl.phantoms.study import FIRST_TRAINING_SEED, Case
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.tasks import REPORT, THINK_FIRST, UPSCALE_FACTOR, Example
 
@@ -128,24 +129,18 @@ def segment(study: Study, rng: np.random.Generator) -> Example:
     return _edit("segment", rng, study.images[view], mask, focus=mask, target=name)
 
 
-def counterfactual(study: Study, rng: np.random.Generator) -> Example:
-    """A finding resolved; or, the other way round, new. A normal study becomes an abnormal one's pair."""
-    view = next(iter(study.images))
-    simulator = SIMULATORS[study.modality]
-    size = study.images[view].shape[0]
-    case: Case = study.case
-    if not case.findings:
+def counterfactual(study: Study, rng: np.random.Generator, graded: float = GRADED) -> Example:
+    """A finding that resolves or is new, or becomes better or worse by a grade; of a normal study its report.
+
+    graded: as for `counterfactuals.counterfactual`.
+    """
+    made = counterfactuals.counterfactual(study, rng, graded)
+    if made is None:
         return write_report(study, rng)
-    finding = case.findings[rng.integers(len(case.findings))]
-    rest = tuple(f for f in case.findings if f is not finding)
-    other = simulator.render(case.with_findings(rest), size)
-    before, after, change = study.images[view], other.images[view], "resolved"
-    where = study.masks.get(finding.name)
-    if rng.random() < 0.5:
-        before, after, change = after, before, "new"
-    return _edit(
-        "counterfactual", rng, before, after, where, modality=study.modality, finding=finding, change=change
-    )
+    view = next(iter(study.images))
+    before, after = made.before.images[view], made.after.images[view]
+    wishes = {"modality": study.modality, "finding": made.finding, "change": made.change}
+    return _edit("counterfactual", rng, before, after, made.where, **wishes)
 
 
 def reconstruct(study: Study, rng: np.random.Generator) -> Example:
@@ -163,7 +158,7 @@ MAKERS: dict[str, tuple[Maker, tuple[str, ...] | None]] = {
     "upscale": (upscale, ("mri",)),
     "translate": (translate, ("mri",)),
     "segment": (segment, None),
-    "counterfactual": (counterfactual, ("cxr",)),
+    "counterfactual": (counterfactual, None),
     "reconstruct": (reconstruct, None),
 }
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unimedvl.phantoms.shapes import cover, grid, ramp, smooth_noise, spots, strokes
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import Case, Finding, Grading, Severity, Study
 
 MODALITY = "cfp"
 VIEWS = ("fundus",)
@@ -94,6 +94,16 @@ def _sample_finding(rng: np.random.Generator, name: str, anatomy: dict[str, floa
     largest = radii[:count].max() * (FLAME_LENGTH if name == "haemorrhages" else 1.0)
     size = largest / anatomy["disc_radius"]
     return Finding(name, None, severity, round(float(size), 2), count, place, tuple(shape.ravel().tolist()))
+
+
+# Cup over disc in percent, and how many of the others.
+GRADING = {
+    "glaucomatous cupping": Grading(((66, 71), (74, 80), (84, 90))),
+    "microaneurysms": Grading(((9, 13), (16, 23), (28, 39)), "count", row=3, lengths=(2,)),
+    "haemorrhages": Grading(((3, 4), (6, 8), (11, 14)), "count", row=3, lengths=(2,)),
+    "drusen": Grading(((9, 12), (16, 21), (26, 35)), "count", row=3, lengths=(2,)),
+    "hard exudates": Grading(((12, 16), (22, 29), (38, 49)), "count", row=3, lengths=(2,)),
+}
 
 
 def _scatter(rng: np.random.Generator, count: int, centre: np.ndarray, inner: float, outer: float, gap: float,

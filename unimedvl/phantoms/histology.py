@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import Case, Finding, Grading, Severity, Study
 from unimedvl.tasks import HER2_LEVELS
 
 MODALITY = "his"
@@ -128,6 +128,21 @@ def _severity(name: str, radius: float) -> Severity:
     low, high = RADIUS[name]
     third = 3 * (radius - low) / (high - low)
     return "mild" if third < 1 else "moderate" if third < 2 else "severe"
+
+
+def _thirds(low: float, high: float) -> tuple[tuple[float, float], ...]:
+    """The diameters of mild, moderate and severe ones by the range of radii."""
+    step = 2 * (high - low) / 3
+    return tuple((2 * low + k * step, 2 * low + (k + 1) * step) for k in range(3))
+
+
+def _same_ducts(before: Case, after: Case) -> bool:
+    """Whether what has become smaller frees no duct and cuts none in two."""
+    ducts = range(int(before.anatomy["ducts"]))
+    return all(_removed(before, i) == _removed(after, i) and not _bitten(after, i) for i in ducts)
+
+
+GRADING = {name: Grading(_thirds(*radii), lengths=(2,), fits=_same_ducts) for name, radii in RADIUS.items()}
 
 
 def _findings(rng: np.random.Generator, names: list[str], radii: list[float]) -> tuple[Finding, ...]:

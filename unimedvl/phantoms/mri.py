@@ -11,13 +11,14 @@ right is at the image's left. Spin echo, and FLAIR as inversion recovery with lo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 
 import numpy as np
 from scipy.ndimage import map_coordinates, minimum_filter
 
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import Case, Finding, Grading, Severity, Study
 
 MODALITY = "mri"
 VIEWS = ("t2", "flair", "t1")
@@ -232,6 +233,20 @@ _MAKERS = {
     "white matter lesions": _white_matter_lesions,
     "infarct": _infarct,
     "haemorrhage": _haemorrhage,
+}
+
+
+def _narrowed(case: Case, finding: Finding) -> Finding:
+    """An infarct's wedge as wide as its size."""
+    return replace(finding, shape=(*finding.shape[:3], float(np.arctan(finding.size / 90))))
+
+
+# Diameters in mm, and how many white matter lesions.
+GRADING = {
+    "tumour": Grading(((24, 30), (30, 37), (37, 44)), lengths=(2,)),
+    "white matter lesions": Grading(((4, 5), (6, 8), (9, 12)), "count", row=3, lengths=(2,)),
+    "infarct": Grading(((28, 35), (35, 46), (46, 55)), finish=_narrowed),
+    "haemorrhage": Grading(((20, 25), (25, 31), (31, 36)), lengths=(2,)),
 }
 
 

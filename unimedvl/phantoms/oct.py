@@ -14,11 +14,13 @@ Depth is stretched against width, as scanners display it. Sizes of findings are 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from unimedvl.phantoms import retina
 from unimedvl.phantoms.speckle import blurred, decibels, intensity, resized
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import SEVERITIES, Case, Finding, Grading, Severity, Study
 
 MODALITY = "oct"
 VIEWS = ("b-scan",)
@@ -42,6 +44,8 @@ PAIRS = (("intraretinal fluid", "subretinal fluid"), ("subretinal fluid", "druse
          ("drusen", "geographic atrophy"), ("geographic atrophy", "epiretinal membrane"),
          ("epiretinal membrane", "macular hole"), ("macular hole", "intraretinal fluid"))
 PLACES = ("foveal", "nasal", "temporal")
+# By grade: half height of the largest cyst and thickness of a membrane [um], and how hard that pulls.
+_CYST_HEIGHTS, _MEMBRANE_THICKNESSES, _MEMBRANE_STRENGTHS = (36, 58, 88), (19, 23, 27), (0.30, 0.62, 1.0)
 
 # ---------------------------------------------------------------------------------------------- sampling
 
@@ -93,7 +97,7 @@ def _intraretinal_fluid(rng: np.random.Generator, anatomy: dict[str, float], pai
     place, middle = _place(rng, anatomy, 1.15)
     if paired:  # leave room for what lies at the fovea
         place, middle = "temporal", anatomy["fovea"] - 1.3 * anatomy["nasal"]
-    tall = (36, 58, 88)[grade] * rng.uniform(0.9, 1.12)
+    tall = _CYST_HEIGHTS[grade] * rng.uniform(0.9, 1.12)
     rows = [(middle, 1.0, 0.0042 * tall * rng.uniform(0.8, 1.0), tall)]
     for k in range((2, 4, 6)[grade]):
         way = 1 if k % 2 else -1
@@ -131,10 +135,10 @@ def _geographic_atrophy(rng: np.random.Generator, anatomy: dict[str, float], pai
 
 def _epiretinal_membrane(rng: np.random.Generator, anatomy: dict[str, float], paired: bool) -> Finding:
     grade, severity = _grade(rng)
-    strength = (0.30, 0.62, 1.0)[grade] * rng.uniform(0.92, 1.08)
+    strength = _MEMBRANE_STRENGTHS[grade] * rng.uniform(0.92, 1.08)
     half = (1.0, 1.6, 2.2)[grade] * rng.uniform(0.9, 1.1)
     middle = anatomy["fovea"] + rng.uniform(-0.25, 0.25)
-    shape = (strength, middle - half, middle + half, (19, 23, 27)[grade] * rng.uniform(0.95, 1.1),
+    shape = (strength, middle - half, middle + half, _MEMBRANE_THICKNESSES[grade] * rng.uniform(0.95, 1.1),
              rng.uniform(0, 6.28))
     return Finding("epiretinal membrane", None, severity, round(2 * half, 2), 1, "", _flat([shape]))
 
@@ -157,6 +161,34 @@ _MAKERS = {
     "geographic atrophy": _geographic_atrophy,
     "epiretinal membrane": _epiretinal_membrane,
     "macular hole": _macular_hole,
+}
+
+
+def _less_swollen(case: Case, finding: Finding) -> Finding:
+    """Fewer cysts are smaller ones as well."""
+    tall, rows = _CYST_HEIGHTS[SEVERITIES.index(finding.severity)], np.reshape(np.array(finding.shape), (-1, 4))
+    rows[:, 2:] *= tall / rows[0, 3]
+    size = max(rows[:, 0] + rows[:, 2]) - min(rows[:, 0] - rows[:, 2])
+    return replace(finding, size=round(float(size), 2), shape=_flat(rows))
+
+
+def _thinner(case: Case, finding: Finding) -> Finding:
+    """A membrane as wide as its size that pulls as its grade does."""
+    grade = SEVERITIES.index(finding.severity)
+    _, start, end, _, phase = finding.shape
+    middle, half = (start + end) / 2, finding.size / 2
+    shape = (_MEMBRANE_STRENGTHS[grade], middle - half, middle + half, float(_MEMBRANE_THICKNESSES[grade]), phase)
+    return replace(finding, shape=_flat([shape]))
+
+
+# Widths in mm, and how many cysts and drusen.
+GRADING = {
+    "intraretinal fluid": Grading(((3, 3), (5, 5), (7, 7)), "count", row=4, finish=_less_swollen),
+    "subretinal fluid": Grading(((0.81, 1.0), (1.35, 1.68), (2.07, 2.58)), lengths=(1, 2)),
+    "drusen": Grading(((3, 4), (6, 7), (9, 11)), "count", row=3, lengths=(1,)),
+    "geographic atrophy": Grading(((0.67, 0.87), (1.32, 1.72), (2.11, 2.76)), lengths=(1,)),
+    "epiretinal membrane": Grading(((1.8, 2.2), (2.88, 3.52), (3.96, 4.84)), finish=_thinner),
+    "macular hole": Grading(((0.18, 0.25), (0.29, 0.39), (0.45, 0.65)), lengths=(0,)),
 }
 
 # --------------------------------------------------------------------------------------------- rendering

@@ -8,6 +8,7 @@ same patient before and after, down to the noise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -18,6 +19,8 @@ FIRST_TRAINING_SEED = 1_000_000
 
 Side = Literal["left", "right"]
 Severity = Literal["mild", "moderate", "severe"]
+SEVERITIES: tuple[Severity, ...] = ("mild", "moderate", "severe")
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,65 @@ class Case:
         """The same patient with other findings."""
         return replace(self, findings=tuple(findings))
 
+    def changed(self, before: Finding, after: Finding) -> Case:
+        """The same patient with one finding in place of another."""
+        return self.with_findings(tuple(after if f is before else f for f in self.findings))
+
+
+@dataclass(frozen=True)
+class Grading:
+    """What a finding is graded by, and what of it follows when its grade changes.
+
+    ranges: least and largest number of a mild, a moderate and a severe one.
+    by: whether that is the number of `Finding.size` or of `Finding.count`; what is counted has a row of `shape` each.
+    row: how many numbers of `shape` make a row; 0 where all of it is one.
+    lengths: which numbers of a row are lengths in proportion to the size. Of what is counted, the first of them
+        decides the size, which is that of the largest.
+    finish: whatever else of the finding follows from its new size, count and severity.
+    fits: whether a case may become another, where neighbours could stand in the way.
+    """
+
+    ranges: tuple[Range, Range, Range]
+    by: Literal["size", "count"] = "size"
+    row: int = 0
+    lengths: tuple[int, ...] = ()
+    finish: Callable[[Case, Finding], Finding] = lambda case, finding: finding
+    fits: Callable[[Case, Case], bool] = lambda before, after: True
+
+    def milder(self, case: Case, finding: Finding, rng: np.random.Generator) -> Case | None:
+        """The case with one of its findings a grade milder, at the same place and side.
+
+        A number of the lower half of the milder grade is drawn, so that the change is seen. What is counted loses its
+        last rows, so what stays lies where it lay. Only milder: what becomes smaller has room, and the other way
+        round is the same pair read backwards. None where the finding is mild, or no number fits.
+        """
+        grade = SEVERITIES.index(finding.severity)
+        if not grade:
+            return None
+        drawn = self._counted if self.by == "count" else self._sized
+        for _ in range(_TRIES):
+            made = replace(drawn(finding, self.ranges[grade - 1], rng), severity=SEVERITIES[grade - 1])
+            after = case.changed(finding, self.finish(case, made))
+            if self.fits(case, after):
+                return after
+        return None
+
+    def _sized(self, finding: Finding, between: Range, rng: np.random.Generator) -> Finding:
+        size = round(float(rng.uniform(between[0], sum(between) / 2)), 2)
+        rows = np.reshape(np.array(finding.shape), (-1, self.row or max(len(finding.shape), 1)))
+        rows[:, list(self.lengths)] *= size / finding.size
+        return replace(finding, size=size, shape=tuple(rows.ravel().tolist()))
+
+    def _counted(self, finding: Finding, between: Range, rng: np.random.Generator) -> Finding:
+        rows = np.reshape(np.array(finding.shape), (-1, self.row))
+        kept = rows[: min(int(rng.integers(between[0], between[1] + 1)), len(rows) - 1)]
+        largest = [part[:, self.lengths[0]].max() for part in (kept, rows)] if self.lengths else (1, 1)
+        size = round(float(finding.size * largest[0] / largest[1]), 2)
+        return replace(finding, size=size, count=len(kept), shape=tuple(kept.ravel().tolist()))
+
+
+_TRIES = 12  # at a milder finding that fits
+
 
 @dataclass(frozen=True)
 class Study:
@@ -88,7 +150,10 @@ class Study:
 
 
 class Simulator(Protocol):
-    """What each modality's file offers, as module-level functions and constants."""
+    """What each modality's file offers, as module-level functions and constants.
+
+    A file whose findings can become milder also has ``GRADING``, a `Grading` by name of each of them.
+    """
 
     MODALITY: str                      # "cxr", "mri", "his", "cfp"
     VIEWS: tuple[str, ...]             # names of the images, the primary one first

@@ -16,6 +16,7 @@ hepatic steatosis is the liver's attenuation in dB/cm/MHz, that of ascites its d
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -23,7 +24,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from unimedvl.phantoms import abdomen
 from unimedvl.phantoms.shapes import cover
 from unimedvl.phantoms.speckle import decibels, intensity
-from unimedvl.phantoms.study import Case, Finding, Severity, Study
+from unimedvl.phantoms.study import SEVERITIES, Case, Finding, Grading, Severity, Study
 
 MODALITY = "us"
 VIEWS = ("b-mode",)
@@ -46,6 +47,8 @@ TISSUE = {
 PAIRS = (("liver cyst", "gallstones"), ("gallstones", "ascites"), ("ascites", "liver mass"),
          ("liver mass", "hydronephrosis"), ("hydronephrosis", "hepatic steatosis"),
          ("hepatic steatosis", "liver cyst"))
+
+_FAT_ECHOES = (6.0, 8.5, 11.0)  # of a steatotic liver by grade, dB over a healthy one
 
 # ---------------------------------------------------------------------------------------------- sampling
 
@@ -138,7 +141,7 @@ def _gallstones(rng: np.random.Generator, anatomy: dict[str, float]) -> Finding:
 def _hepatic_steatosis(rng: np.random.Generator, anatomy: dict[str, float]) -> Finding:
     grade, severity = _grade(rng)
     alpha = rng.uniform(*((0.62, 0.67), (0.71, 0.77), (0.82, 0.92))[grade])
-    echo = (6.0, 8.5, 11.0)[grade] + rng.uniform(-0.5, 0.5)
+    echo = _FAT_ECHOES[grade] + rng.uniform(-0.5, 0.5)
     return Finding("hepatic steatosis", None, severity, round(alpha, 2), shape=_flat(alpha, echo))
 
 
@@ -151,8 +154,13 @@ def _ascites(rng: np.random.Generator, anatomy: dict[str, float]) -> Finding:
 def _hydronephrosis(rng: np.random.Generator, anatomy: dict[str, float]) -> Finding:
     grade, severity = _grade(rng)
     degree = rng.uniform(*((0.05, 0.2), (0.42, 0.58), (0.82, 1.0))[grade])
-    size = 2 * anatomy["kidney_length"] * 0.225 * (0.20 + 0.24 * degree)
-    return Finding("hydronephrosis", None, severity, round(size, 1), shape=_flat(degree, *rng.uniform(0.8, 1.2, 6)))
+    size = _pelvis(anatomy, degree)
+    return Finding("hydronephrosis", None, severity, size, shape=_flat(degree, *rng.uniform(0.8, 1.2, 6)))
+
+
+def _pelvis(anatomy: dict[str, float], degree: float) -> float:
+    """Width [mm] of a collecting system dilated to a degree of 0 to 1."""
+    return round(2 * anatomy["kidney_length"] * 0.225 * (0.20 + 0.24 * degree), 1)
 
 
 def _flat(*values: float) -> tuple[float, ...]:
@@ -166,6 +174,28 @@ _MAKERS = {
     "hepatic steatosis": _hepatic_steatosis,
     "ascites": _ascites,
     "hydronephrosis": _hydronephrosis,
+}
+
+
+def _leaner(case: Case, finding: Finding) -> Finding:
+    """A liver as bright as its grade."""
+    return replace(finding, shape=_flat(finding.size, _FAT_ECHOES[SEVERITIES.index(finding.severity)]))
+
+
+def _drained(case: Case, finding: Finding) -> Finding:
+    """A collecting system dilated to the degree that was drawn, and the size of that."""
+    degree = finding.size
+    return replace(finding, size=_pelvis(case.anatomy, degree), shape=_flat(degree, *finding.shape[1:]))
+
+
+# mm, save steatosis, which its attenuation grades, and hydronephrosis, its degree; and how many stones.
+GRADING = {
+    "liver cyst": Grading(((14, 19), (24, 30), (36, 46)), lengths=(2, 3)),
+    "liver mass": Grading(((18, 22), (28, 34), (40, 50)), lengths=(2,)),
+    "gallstones": Grading(((2, 3), (4, 5), (6, 7)), "count", row=3, lengths=(2,)),
+    "hepatic steatosis": Grading(((0.62, 0.67), (0.71, 0.77), (0.82, 0.92)), finish=_leaner),
+    "ascites": Grading(((7.5, 9.5), (12.5, 15.5), (19.0, 25.0)), lengths=(0,)),
+    "hydronephrosis": Grading(((0.05, 0.2), (0.42, 0.58), (0.82, 1.0)), finish=_drained),
 }
 
 # ---------------------------------------------------------------------------------------------- geometry

@@ -93,10 +93,10 @@ def _draw(held: Held, step: int) -> None:
         position += 1
         if not example.targets:
             continue
-        given = [_pixels(x) for x in example.images]
+        given = [x.permute(1, 2, 0).numpy() for x in example.images]
         request = Request(example.task, tuple(given), text=example.turns[0][0], seed=_SEED)
         drawn = np.asarray(model.run([request], steps=12)[0].image)
-        truth = _pixels(example.targets[0])
+        truth = example.targets[0].permute(1, 2, 0).numpy()
         rows.append([*(given[:1] or [np.full_like(truth, 255)]), truth, drawn])
     run.begun.model.train()
     if rows:
@@ -108,7 +108,3 @@ def _draw(held: Held, step: int) -> None:
         Pillow.fromarray(sheet).save(file)
         if run.logs:
             run.logs.picture(step, "given, truth, drawn", sheet)
-
-
-def _pixels(image: torch.Tensor) -> np.ndarray:
-    return ((image.permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from unimedvl.cli.main import main
+from unimedvl.data.build.instruments import kind_of
 from unimedvl.data.build.recipe import BuildRecipe, load_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -28,9 +29,18 @@ def test_the_command_of_the_guide_builds(tmp_path, monkeypatch, capsys):
     assert told["sources"]["phantoms"]["read"] == 20 and told["total"]["kept"] == sum(told["splits"].values())
 
 
-def test_the_recipe_of_the_guide_is_one():
-    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
-    assert BuildRecipe.model_validate(yaml.safe_load(block)).evaluation[0].splits == ("test",)
+def test_the_recipes_of_the_guide_are_some():
+    whole, *parts = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.S))
+    assert BuildRecipe.model_validate(whole).evaluation[0].splits == ("test",)
+    published, served = (BuildRecipe.model_validate(whole | part) for part in parts)
+    assert {role: choice["transformers"] for role, choice in published.alignment.chosen.model_dump().items()} == {
+        "captioner": "google/medgemma-27b-it",
+        "encoder": "intfloat/e5-large-v2",
+        "matcher": "google/medsiglip-448",
+    }
+    assert kind_of(served.alignment.chosen.captioner) == kind_of(served.inputs[0].captions.writer) == "endpoint"
+    assert kind_of(served.alignment.chosen.encoder) == "embedded" and served.inputs[1].pairs.rewriter.key == "LLM_KEY"
+    assert served.inputs[0].captions.writer.failures == 5  # as the guide says
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes" / "data").glob("*.yaml")), ids=lambda f: f.stem)

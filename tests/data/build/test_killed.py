@@ -21,6 +21,7 @@ inputs:
   - {{name: vqa-rad, miniature: true}}
   - {{name: slake, miniature: true}}
   - {{name: pathvqa, miniature: true}}
+  - {{name: phantoms, miniature: true, limit: 8}}
 evaluation:
   - {{name: openi, miniature: true}}
 chunk: 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from unimedvl.data.build.chunks import Chunk
 from unimedvl.data.build.lanes import run_lanes
 from unimedvl.data.build.places import write_miniatures
 from unimedvl.data.build.read import counts, folder_of, pages, read_lane
@@ -15,6 +16,7 @@ from unimedvl.data.build.recipe import BuildRecipe
 from unimedvl.data.duplicates.prints import print_sample
 from unimedvl.data.miniatures import write_miniature
 from unimedvl.data.shards import read_shard
+from unimedvl.data.sources import phantoms
 
 NAMES = ("vqa-rad", "openi", "mimic-cxr")
 
@@ -108,6 +110,55 @@ def test_lanes_change_no_byte_that_is_read(tmp_path, inputs):
     for lanes in (1, 2):
         list(run_lanes(read_lane, recipe(tmp_path / str(lanes), inputs), lanes))
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
+
+
+@pytest.fixture
+def simulated(tmp_path, monkeypatch):
+    """A recipe that reads five studies, nine records each; and the seeds of the studies that are rendered."""
+    made, real = [], phantoms._records
+    monkeypatch.setattr(phantoms, "_records", lambda *study: made.append(study[1]) or real(*study))
+    (tmp_path / "phantoms.json").write_text('{"studies": 5, "first_seed": 999998, "size": 64, "modalities": ["cfp"]}')
+
+    def recipe_of(folder: str, **values) -> BuildRecipe:
+        return recipe(tmp_path / folder, [{"name": "phantoms", "folder": tmp_path}], **values)
+
+    return recipe_of, made
+
+
+def read_all(build: BuildRecipe, lanes: int) -> None:
+    for lane in range(lanes):
+        list(read_lane(build, lane, lanes))
+
+
+def test_a_lane_simulates_its_own_chunks_and_nothing_that_is_done(simulated):
+    recipe_of, made = simulated
+    build = recipe_of("build", chunk=9)
+    list(read_lane(build, 0, 2))
+    assert made == [999998, 1000000, 1000002]
+    made.clear()
+    read_all(build, 1)
+    assert made == [999999, 1000001]
+    made.clear()
+    Chunk(folder_of(build, build.inputs[0]), 3).page.unlink()
+    read_all(build, 3)
+    assert made == [1000001]
+
+
+def test_chunks_that_cut_studies_are_the_same_by_any_lanes(simulated):
+    recipe_of, _ = simulated
+    for lanes in (1, 3):
+        read_all(recipe_of(str(lanes), chunk=7), lanes)
+    one, three = (hashes(recipe_of(str(lanes)).folder) for lanes in (1, 3))
+    assert one == three and len(one) >= 14
+
+
+def test_what_an_evaluation_leaves_out_is_not_simulated(simulated):
+    recipe_of, made = simulated
+    entry = recipe_of("build").inputs[0].model_dump() | {"splits": ["test"]}
+    build = recipe_of("build", evaluation=[entry])
+    build = build.model_copy(update={"inputs": ()})
+    read_all(build, 1)
+    assert made == [999998, 999999] and counts(build, build.evaluation[0])["read"] == 18
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,6 @@ def recipe(folder: Path, table: Path, **values) -> BuildRecipe:
     return BuildRecipe.model_validate(given | values)
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, table) -> tuple[BuildRecipe, dict, list[tuple[str, int, int | None]]]:
     build = recipe(tmp_path_factory.mktemp("build"), table)
@@ -153,13 +148,13 @@ def test_progress_of_every_stage_is_told(built):
     assert all(total == done["measured"] for stage, _, total in told if stage == "measured")
 
 
-def test_processes_change_no_byte(tmp_path, built, table):
+def test_processes_change_no_byte(tmp_path, built, table, hashes):
     build, *_ = built
     run_build(recipe(tmp_path, table, processes=2))
     assert hashes(tmp_path) == hashes(build.folder)
 
 
-def test_a_build_that_is_done_reads_nothing_again(tmp_path, built, table):
+def test_a_build_that_is_done_reads_nothing_again(tmp_path, built, table, hashes):
     build, report, _ = built
     before, told = hashes(build.folder), []
     again = run_build(build, told=lambda *what: told.append(what))

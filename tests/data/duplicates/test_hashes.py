@@ -16,6 +16,7 @@ from unimedvl.data.duplicates.hashes import (
     hash_image,
     hash_text,
     perceptual_hash,
+    reduced,
     shingles,
     words_of,
 )
@@ -68,6 +69,15 @@ def test_what_shines_through_is_part_of_the_picture():
     clear = Image.fromarray(picture("cxr", 1)).convert("RGBA")
     clear.putpixel((3, 3), (*clear.getpixel((3, 3))[:3], 0))
     assert hash_image(file_of(clear), "a").pixels != hash_image(encoded(picture("cxr", 1), "PNG"), "a").pixels
+
+
+@pytest.mark.parametrize("size", [(384, 384), (300, 129), (64, 200), (1000, 700)])
+def test_what_is_reduced_already_is_hashed_alike(size):
+    image = Image.fromarray(picture("his", 1, 256)).resize(size)
+    small = reduced(image)
+    assert small.mode == "L" and reduced(small) is small
+    assert min(small.size) >= min(128, *size) and min(small.size) < 256
+    assert perceptual_hash(small) == perceptual_hash(image)
 
 
 @pytest.mark.parametrize("data", [b"", b"no image", encoded(picture("cxr", 1))[:900]])

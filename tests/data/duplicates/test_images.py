@@ -153,7 +153,7 @@ def test_an_image_that_is_gone_when_it_is_looked_at_is_a_fault_and_joins_nothing
     samples = [one, sample("1", jpeg(Image.fromarray(picture("cxr", 1))))]
     prints, _ = take_prints(samples)
 
-    def load(number: int) -> bytes:
+    def load(number: int) -> np.ndarray:
         if number == 1:
             raise DataError("1.png: No such file or directory")
         return loaders(samples.__getitem__, prints)[0](number)

@@ -1,6 +1,8 @@
-"""The pairs of the data sets' miniatures."""
+"""The pairs of the data sets' miniatures, and of simulated studies."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -20,5 +22,17 @@ def pairs(tmp_path_factory):
             write_miniature(name, root)
             known[name] = [i for i in source(name).read(root) if isinstance(i, Sample)]
         return known[name]
+
+    return read
+
+
+@pytest.fixture
+def phantoms(tmp_path):
+    """The pairs of a task from simulated studies of a modality: so many seeds from the first on."""
+
+    def read(task: str, modality: str, seed: int, count: int = 1) -> list[Sample]:
+        settings = {"studies": count, "first_seed": seed, "modalities": [modality], "size": 64}
+        (tmp_path / "phantoms.json").write_text(json.dumps(settings))
+        return [s for s in source("phantoms").read(tmp_path) if s.record.sub_task_type == task]
 
     return read

@@ -8,7 +8,7 @@ import pytest
 from unimedvl.data.error import DataError
 from unimedvl.data.examples import example_of
 from unimedvl.data.interleaved.degradation import DECLARED, Degradation, declared, whole_blocks
-from unimedvl.data.interleaved.records import Construction, constructed, simulated
+from unimedvl.data.interleaved.records import Construction, constructed
 from unimedvl.data.interleaved.super_resolution import paired
 from unimedvl.data.interleaved.task import opened
 from unimedvl.data.interleaved.tasks import TASKS, task_of
@@ -17,21 +17,17 @@ from unimedvl.data.shards import embed, read_shard, write_shard
 from unimedvl.data.slices import png
 from unimedvl.data.source import Sample, answer, question
 from unimedvl.data.sources import source
-from unimedvl.phantoms import simulate
+from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.parser import parse
-from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.tasks import MODALITY_NAMES
 
 # The source, and the tasks that its pairs are for.
 SOURCES = {
-    "ixi": {"super_resolution"}, "brats2023": {"t2_flair", "segmentation"}, "synthrad2023": {"mr_ct"},
+    "ixi": {"super_resolution"}, "brats2023": {"translation", "segmentation"}, "synthrad2023": {"translation"},
     "bci": {"staining"}, "icg-cxr": {"counterfactual"},
 }  # fmt: skip
 # The modalities whose simulated studies have a task.
-SIMULATED = {
-    "super_resolution": {"cxr", "mri", "his", "cfp"}, "t2_flair": {"mri"}, "mr_ct": {"mri"}, "staining": {"his"},
-    "segmentation": {"cxr", "mri", "his", "cfp"}, "counterfactual": {"cxr"},
-}  # fmt: skip
+SIMULATED = {name: set(SIMULATORS) for name in TASKS} | {"translation": {"mri"}, "staining": {"his"}}
 
 
 def images(sample: Sample) -> list[np.ndarray]:
@@ -97,46 +93,30 @@ def test_a_slice_of_any_source_can_be_drawn_sharper(pairs):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_simulated_studies_give_the_tasks_that_they_have(task):
-    for modality in ("cxr", "mri", "his", "cfp"):
-        made = [s for seed in (4, 9) for s in simulated(task, modality, seed)]
-        assert bool(made) == (modality in SIMULATED[task])
-        assert len({s.record.id for s in made}) == len(made)
-        for sample in made:
-            record, (before, after) = sample.record, images(sample)
+def test_simulated_studies_get_the_words_of_the_tasks_that_they_have(task, phantoms):
+    for modality in SIMULATORS:
+        pairs = phantoms(task, modality, 2, 4)
+        assert bool(pairs) == (modality in SIMULATED[task])
+        for made in map(constructed, pairs):
+            record, (before, after) = made.record, images(made)
             assert record.kept and task_of(record).name == task and record.modality in MODALITY_NAMES
-            assert before.shape[:2] == after.shape[:2] == (128, 128)
-            assert record.attributes["simulated"] == "by unimedvl.phantoms; no patient"
-            assert record.dataset == "phantoms" and record.split == "test"
+            assert before.shape[:2] == after.shape[:2] == (64, 64)
+            said = " ".join(m.value for m in record.message)
+            for wish in TASKS[task].kept:
+                assert task_of(record).wished(record)[wish] in said
+            if task == "super_resolution":
+                assert np.array_equal(declared(record.attributes).applied(after, record.id), before)
 
 
-def test_simulated_pairs_are_what_their_words_say():
-    study = simulate("his", 4)
-    (stained,) = simulated("staining", "his", 4)
-    assert np.array_equal(images(stained)[1], study.images["ihc"])
-    assert study.attributes["her2"] in stained.record.message[0].value
-    flair = {s.record.attributes["target"]: s for s in simulated("t2_flair", "mri", 4)}
-    assert np.array_equal(images(flair["FLAIR"])[1], simulate("mri", 4).images["flair"])
-    assert np.array_equal(images(flair["T2"])[0], simulate("mri", 4).images["flair"])
-    for sample in simulated("segmentation", "cxr", 4):
-        name = sample.record.attributes["target"]
-        assert name in sample.record.message[0].value
-        assert np.array_equal(images(sample)[1] == 255, simulate("cxr", 4).masks[name])
-
-
-def test_a_counterfactual_changes_the_finding_that_it_names_and_explains_it():
-    for seed in (2, 4, 8):
-        study = simulate("cxr", seed)
-        for sample in simulated("counterfactual", "cxr", seed):
-            told, reply = sample.record.attributes, sample.record.message[1].value
-            (said,) = {(f.name, f.side, f.negated) for f in parse(reply, "cxr")}
-            new = sample.record.id.endswith("new")
-            assert said == (told["finding"], told.get("side"), not new)
-            before, after = images(sample)
-            assert np.array_equal(after if new else before, study.images["frontal"])
-            changed = (before != after).any(-1)
-            # What is far from the finding stays as it is, down to the noise.
-            assert 0 < changed.mean() < 0.6
+def test_a_change_of_a_simulated_finding_is_told_and_explained(phantoms):
+    for sample in phantoms("counterfactual", "cxr", 2, 12):
+        made = constructed(sample).record
+        told, reply = made.attributes, made.message[1].value
+        assert told["change_in_words"] in made.message[0].value and told["explanation"] in reply
+        (said,) = {(f.name, f.negated) for f in parse(reply, "cxr")}
+        assert said == (told["finding"], told["change"] == "resolved")
+        if told["change"] in ("resolved", "new"):
+            assert "lung" in told["explanation"] or "the heart" in told["explanation"].lower()
 
 
 def test_a_change_that_is_worded_as_a_request_is_asked_as_it_is(pairs):
@@ -155,19 +135,14 @@ def test_a_degradation_in_a_sources_own_words_is_kept_as_it_is(pairs):
     assert "4x" in made.message[0].value
 
 
-def test_records_are_examples_of_the_models_tasks():
-    (made, *_) = simulated("mr_ct", "mri", 4)
+def test_records_are_examples_of_the_models_tasks(phantoms):
+    made = constructed(phantoms("translation", "mri", 4)[0])
     example = example_of(made)
     assert example.task == "translate" and len(example.images) == len(example.targets) == 1
     assert example.turns == ((made.record.message[0].value.removeprefix("<image>\n"), made.record.message[1].value),)
 
 
-def test_simulated_training_and_test_studies_are_told_apart():
-    (made, *_) = simulated("segmentation", "cfp", FIRST_TRAINING_SEED, 64)
-    assert made.record.split == "train" and made.record.patient == f"cfp-{FIRST_TRAINING_SEED}"
-
-
-def test_pairs_that_cannot_be_used_are_errors_that_say_why(pairs):
+def test_pairs_that_cannot_be_used_are_errors_that_say_why(pairs, phantoms):
     sample = pairs("bci")[0]
 
     def changed(images=sample.images, **update):
@@ -183,13 +158,9 @@ def test_pairs_that_cannot_be_used_are_errors_that_say_why(pairs):
         changed(output_img=())
     with pytest.raises(DataError, match="no image that can be read"):
         changed(images=(sample.images[0], lambda: b"nothing"))
-    small = next(iter(simulated("staining", "his", 4, 64))).images[1]
+    small = phantoms("staining", "his", 4)[0].images[1]
     with pytest.raises(DataError, match="not registered: images of 128 x 128 and 64 x 64 pixels"):
         changed(images=(sample.images[0], small))
-    with pytest.raises(DataError, match="no simulator called 'pet'"):
-        list(simulated("staining", "pet", 1))
-    with pytest.raises(DataError, match="no interleaved task called 'colour'"):
-        list(simulated("colour", "mri", 1))
     with pytest.raises(DataError, match="expected one image to be drawn, found 0"):
         paired(Sample(sample.record.model_copy(update={"input_img": (), "output_img": ()}), ()))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unimedvl.data.captions.answers import Answers
 from unimedvl.data.captions.chat import EndpointChat
 from unimedvl.data.error import DataError
-from unimedvl.data.interleaved.records import Construction, constructed, simulated
+from unimedvl.data.interleaved.records import Construction, constructed
 from unimedvl.data.interleaved.rewording import Rewriter
 
 CHANGED = {"left": "right", "right": "left", "T2": "FLAIR", "FLAIR": "T2", "3+": "2+", "0": "3+", "1+": "0", "2+": "1+"}
@@ -48,9 +48,9 @@ def how(server, folder=None, **more) -> Construction:
     return Construction(rewriter=Rewriter(chat, Answers(folder) if folder else None))
 
 
-def test_words_that_keep_the_facts_are_taken(serving):
+def test_words_that_keep_the_facts_are_taken(serving, phantoms):
     with serving(politely) as server:
-        (made,) = simulated("staining", "his", 4, how=how(server))
+        made = constructed(phantoms("staining", "his", 4)[0], how(server))
     assert made.record.message[0].value.startswith("<image>\nAs agreed: ")
     assert made.record.message[1].value.startswith("As agreed: ")
     decision = made.record.decisions[-1]
@@ -60,27 +60,29 @@ def test_words_that_keep_the_facts_are_taken(serving):
 
 @pytest.mark.parametrize(
     ("task", "modality", "seed", "words"),
-    [("staining", "his", 4, "changes numbers"), ("t2_flair", "mri", 4, "changes acquisition"),
+    [("staining", "his", 4, "changes numbers"), ("translation", "mri", 4, "changes acquisition"),
      ("segmentation", "cxr", 4, "changes names"), ("counterfactual", "cxr", 2, "changes sides")],
 )  # fmt: skip
-def test_words_that_change_level_sequence_structure_or_side_are_refused(serving, task, modality, seed, words):
-    plain = list(simulated(task, modality, seed))
+def test_words_that_change_level_sequence_structure_or_side_are_refused(serving, phantoms, task, modality, seed, words):
+    pairs = phantoms(task, modality, seed, 6)
+    plain = [constructed(pair) for pair in pairs]
     with serving(carelessly) as server:
-        made = list(simulated(task, modality, seed, how=how(server)))
+        made = [constructed(pair, how(server)) for pair in pairs]
     reasons = [s.record.decisions[-1].reason for s in made]
     assert any(words in reason for reason in reasons), reasons
     for before, after in zip(plain, made, strict=True):
         assert after.record.message == before.record.message and after.record.kept
 
 
-def test_a_second_run_gives_the_same_bytes_and_asks_nothing(serving, tmp_path):
+def test_a_second_run_gives_the_same_bytes_and_asks_nothing(serving, phantoms, tmp_path):
+    pairs, kept = phantoms("counterfactual", "cxr", 2, 3), tmp_path / "answers"
     with serving(politely) as server:
-        first = [s.record.to_json() for s in simulated("counterfactual", "cxr", 2, how=how(server, tmp_path))]
+        first = [constructed(pair, how(server, kept)).record.to_json() for pair in pairs]
         asked = len(server.asked)
     # The server is gone.
-    again = [s.record.to_json() for s in simulated("counterfactual", "cxr", 2, how=how(server, tmp_path))]
+    again = [constructed(pair, how(server, kept)).record.to_json() for pair in pairs]
     assert first == again and asked > 0
-    assert not [f for f in tmp_path.rglob("*") if f.is_file() and f.suffix != ".json"]
+    assert not [f for f in kept.rglob("*") if f.is_file() and f.suffix != ".json"]
 
 
 def test_wordings_are_numbered_and_counted_round(serving):

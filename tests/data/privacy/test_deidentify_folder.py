@@ -230,3 +230,17 @@ def test_the_command_tells_counts_and_what_was_left_out(source, tmp_path, capsys
         monkeypatch.delenv("UNIMEDVL_PRIVACY_KEY", raising=False)
         assert main(["data", "deidentify", str(source), *arguments]) == 2
         assert error in capsys.readouterr().err
+
+
+def test_a_run_that_finds_no_room_leaves_whole_files_and_goes_on_later(source, tmp_path, key, room) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    deidentify_folder(source, whole, key)
+    sizes = sorted(len(data) for name, data in everything(whole).items() if name != NAME)
+    for size in (100, 1500, sizes[-1] - 1):  # within the log's first line, within a later one, within an image
+        with room(size), pytest.raises(DataError, match=rf"^{out}[^\n]*: File too large$"):
+            deidentify_folder(source, out, key)
+        found = everything(out)
+        assert all(data == everything(whole)[name] for name, data in found.items() if name != NAME)
+        assert everything(whole)[NAME].startswith(found[NAME]) and not found[NAME].rpartition(b"\n")[2]
+    assert deidentify_folder(source, out, key).done_before > 0
+    assert everything(out) == everything(whole)

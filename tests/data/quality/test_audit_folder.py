@@ -52,7 +52,7 @@ def test_the_sample_is_drawn_by_seed_with_its_images(shard, samples, tmp_path):
     images = {(s.record.dataset, s.record.id): [load() for load in s.images] for s in samples}
     assert all([load() for load in s.images] == images[s.record.dataset, s.record.id] for s in audit.samples)
     told = json.loads((tmp_path / "1" / "audit.json").read_text())
-    assert told == {"seed": 1, "asked_for": 6, "records": 6, "shards": [str(shard)]}
+    assert told == {"seed": 1, "asked_for": 6, "records": 6, "shards": [str(shard)], "simulated": []}
 
 
 def test_what_was_dropped_is_not_drawn_and_no_two_have_one_name(samples, tmp_path):
@@ -97,6 +97,30 @@ def test_half_a_line_spoils_no_other(audit, caplog):
     assert "line 4: no rating" in caplog.text
 
 
+def test_a_rating_that_finds_no_room_is_told_and_leaves_no_trace(audit, room):
+    file = audit.folder / "ratings" / "ann.jsonl"
+    with room(50), pytest.raises(DataError, match="ann.jsonl: File too large; the rating is not saved$"):
+        audit.save(rated(audit, 0))
+    assert file.read_bytes() == b"" and not audit.raters()
+    audit.save(rated(audit, 0))
+    before = file.read_bytes()
+    with room(len(before) + 50), pytest.raises(DataError, match="the rating is not saved"):
+        audit.save(rated(audit, 1))
+    assert file.read_bytes() == before
+    audit.save(rated(audit, 1))
+    assert len(audit.of("ann")) == 2
+
+
+def test_a_sample_that_finds_no_room_leaves_no_half_audit(audit, shard, room, tmp_path):
+    sizes = [(audit.folder / name).stat().st_size for name in ("audit.json", "sample.parquet")]
+    for size in (sizes[1] - 1, sizes[0] - 1):
+        with room(size), pytest.raises(DataError, match="File too large$"):
+            write_audit(tmp_path / "torn", [shard])
+        assert list((tmp_path / "torn").iterdir()) == []
+    write_audit(tmp_path / "torn", [shard])
+    assert (tmp_path / "torn" / "sample.parquet").read_bytes() == (audit.folder / "sample.parquet").read_bytes()
+
+
 def test_many_processes_and_threads_lose_no_rating(audit):
     code = (
         "import sys; from pathlib import Path; from unimedvl.data.quality.audit import Rating;"
@@ -120,6 +144,11 @@ def test_names_and_records_that_are_none_are_refused(audit):
     with pytest.raises(DataError, match="nowhere/1: this record is not in the sample"):
         audit.save(Rating("ann", "nowhere", "1", BEST))
     assert not audit.raters() and not audit.ratings()
+
+
+def test_what_a_build_calls_simulated_is_kept_with_the_sample(shard, tmp_path):
+    write_audit(tmp_path / "audit", [shard], simulated=["slake"])
+    assert Audit(tmp_path / "audit").simulated == ("slake",)
 
 
 def test_sampling_reads_no_more_than_the_named_shards(shard, tmp_path):

@@ -20,7 +20,6 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from unimedvl.data.error import DataError
-from unimedvl.data.miniatures import write_miniature
 from unimedvl.data.miniatures.paint import encoded, picture
 from unimedvl.data.quality.audit import DIMENSIONS, evaluate
 from unimedvl.data.quality.audit_folder import Audit, write_audit
@@ -29,26 +28,14 @@ from unimedvl.data.quality.ratings import read_ratings
 from unimedvl.data.record import Message, Picture, Record
 from unimedvl.data.shards import write_shard
 from unimedvl.data.source import Sample
-from unimedvl.data.sources import source
 from unimedvl.imaging import save_png
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-@pytest.fixture(scope="module")
-def shard(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("set")
-    samples = []
-    for name in ("slake", "vqa-rad"):
-        write_miniature(name, folder / name)
-        samples += [i for i in source(name).read(folder / name) if isinstance(i, Sample)]
-    write_shard(folder / "a.parquet", samples)
-    return folder / "a.parquet"
-
-
 @pytest.fixture
-def folder(shard, tmp_path) -> Path:
-    write_audit(tmp_path / "audit", [shard])
+def folder(miniature_shard, tmp_path) -> Path:
+    write_audit(tmp_path / "audit", [miniature_shard])
     return tmp_path / "audit"
 
 
@@ -83,20 +70,14 @@ class Browser:
         return self.ask("POST", path, body, **FORM, Origin=f"http://{self.host}")
 
 
-@contextmanager
-def serving(folder: Path):
-    with AuditServer(Audit(folder), port=0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+@pytest.fixture
+def serving(in_background):
+    """Serve an audit's folder for the length of a `with`."""
+    return lambda folder: in_background(AuditServer(Audit(folder), port=0))
 
 
 @pytest.fixture
-def server(folder):
+def server(folder, serving):
     with serving(folder) as running:
         yield running
 
@@ -131,7 +112,7 @@ def rate_all(url: str, rater: str, share: float, failures: list) -> None:
         failures.append(error)
 
 
-def test_two_raters_on_two_servers_at_once_lose_no_rating(folder, tmp_path):
+def test_two_raters_on_two_servers_at_once_lose_no_rating(folder, serving, tmp_path):
     failures: list = []
     with serving(folder) as first, serving(folder) as second:
         work = [(first.url, "ann", 1.0), (first.url, "bob", 0.0), (second.url, "cy", 0.0), (second.url, "ann", 1.0)]
@@ -186,7 +167,7 @@ def test_every_image_of_a_record_is_a_png(server):
             assert answer.getheader("Content-Type") == "image/png" and answer.read().startswith(b"\x89PNG")
 
 
-def test_simulated_and_drawn_images_are_called_so(tmp_path):
+def test_simulated_and_drawn_images_are_called_so(serving, tmp_path):
     simulated, drawn = (record(k, attributes={"simulated": "yes"} if k == "1" else {}) for k in "12")
     save_png(picture("cxr", 1), tmp_path / "made.png", {"model": "tiny"})
     images = [encoded(picture("cxr", 1)), (tmp_path / "made.png").read_bytes()]
@@ -281,6 +262,27 @@ def test_a_foreign_host_name_reads_nothing_and_own_names_do(server):
     own = (f"127.0.0.1:{port}", f"localhost:{port}", f"LOCALHOST:{port}", f"[::1]:{port}")
     for host, status in [(h, 421) for h in foreign] + [(h, 200) for h in own]:
         assert Browser(server.url).ask("GET", "/", Host=host)[0] == status, host
+
+
+def test_a_browser_gets_a_refusal_as_a_page_and_all_else_as_a_line(server):
+    status, _, text = Browser(server.url).ask("GET", "/rate/ann/99", Accept="text/html,*/*;q=0.8")
+    assert status == 404 and "<p>no record 99; there are 1 to 11</p>" in text and 'href="/"' in text
+    _, _, text = Browser(server.url).ask("GET", "/rate/<b>/1", Accept="text/html")
+    assert "&lt;b&gt;" in text and "<b>" not in text
+    assert Browser(server.url).ask("GET", "/rate/ann/99", Accept="*/*")[2] == "no record 99; there are 1 to 11\n"
+
+
+def test_a_rating_that_can_not_be_written_is_told(server, folder):
+    (folder / "ratings").touch()
+    status, _, text = Browser(server.url).rate("/rate/ann/1")
+    assert status == 500 and text.endswith("the rating is not saved\n") and text.count("\n") == 1
+
+
+def test_what_a_build_calls_simulated_is_called_so(miniature_shard, serving, tmp_path):
+    write_audit(tmp_path / "audit", [miniature_shard], simulated=["slake"])
+    with serving(tmp_path / "audit") as server:
+        said = ["These images are simulated." in Browser(server.url).get(f"/rate/ann/{n}") for n in range(1, 12)]
+        assert said == [r.dataset == "slake" for r in server.audit.records] and 0 < sum(said) < 11
 
 
 def test_pages_allow_nothing_from_elsewhere(server):

@@ -6,14 +6,14 @@ import base64
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from unimedvl.data.error import DataError
 from unimedvl.data.miniatures.paint import encoded, picture
-from unimedvl.data.quality.endpoint import EndpointCaptioner, data_url
+from unimedvl.data.quality.endpoint import EndpointCaptioner, EndpointError, Halted, Watch, data_url
 from unimedvl.data.record import Message, Record
 
 IMAGE = encoded(picture("cxr", 1))
@@ -178,3 +178,37 @@ def test_a_data_url_says_what_the_image_is():
     assert data_url(encoded(picture("cxr", 1), "PNG")).startswith("data:image/png;base64,")
     with pytest.raises(DataError, match="no image that can be read"):
         data_url(b"no image")
+
+
+def test_a_greeting_sees_that_address_model_and_key_are_right():
+    with serving((200, '{"choices": [{"message": {"content": null}}]}'), (404, "no model m"), (200, "hello")) as server:
+        captioner(server.url).greet()
+        with pytest.raises(EndpointError, match="status 404: no model m"):
+            captioner(server.url).greet()
+        with pytest.raises(EndpointError, match="no chat completion: hello"):
+            captioner(server.url).greet()
+    assert server.asked[0][1]["max_tokens"] == 1
+
+
+def test_a_key_that_the_server_repeats_is_not_passed_on():
+    with serving((401, "wrong key s3cret"), (200, "no JSON but s3cret")) as server:
+        for told in ("wrong key [*]{3}", "no JSON but [*]{3}"):
+            with pytest.raises(EndpointError, match=told):
+                captioner(server.url, key="s3cret").captions(IMAGE, RECORD, 1)
+
+
+def test_failures_are_counted_from_the_last_answer_on():
+    def fail() -> str:
+        raise EndpointError("no answer")
+
+    with serving((503, "away"), (200, '{"choices": []}')) as server:
+        watch = Watch(captioner(server.url, tries=1), most=2)
+        watch.settle()  # nothing has failed: nothing is asked
+        for ask in (fail, lambda: "yes", fail):
+            with suppress(EndpointError):
+                watch.asked(ask)
+        with pytest.raises(Halted, match="status 503: away; failed once; see that the server runs"):
+            watch.settle()
+        watch.settle()  # it is there, so the failure was the request's
+        with pytest.raises(Halted, match="no answer; failed 2 times in a row"):
+            watch.asked(fail)

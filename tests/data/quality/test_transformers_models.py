@@ -62,13 +62,13 @@ def install(monkeypatch):
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch, install):
     monkeypatch.setitem(sys.modules, "transformers", None)
     instruments = published.published_instruments()
-    assert instruments.captioner.name == "google/medgemma-27b-it@main"
+    assert instruments.captioner.name == "google/medgemma-27b-it@main, temperature 0.7, seed 0"
     for use in (
         lambda: instruments.captioner.captions(IMAGE, None, 1),
         lambda: instruments.encoder.encode(["x"]),
         lambda: instruments.matcher.match([IMAGE], ["x"]),
     ):
-        with pytest.raises(DataError, match='pip install "transformers'):
+        with pytest.raises(DataError, match=r"pip install 'unimedvl\[instruments\]'"):
             use()
     install()
     with pytest.raises(DataError, match="this transformers has no Auto"):

@@ -74,6 +74,9 @@ def test_plots_are_svg_and_say_in_words_what_they_show():
         drawn = ET.fromstring(plot)
         assert drawn.get("role") == "img" and drawn.get("aria-label")
     assert "10 values from 0 to 0.9" in histogram(values, "Score")
+    same = Histogram()
+    same.add(128.0)
+    assert histogram(same, "Side").count("<text") == 1  # one value has no two ends
     many = bars({f"name {n}": 30 - n for n in range(30)}, "Many", most=12)
     assert "18 more 171" in ET.fromstring(many).get("aria-label")
 

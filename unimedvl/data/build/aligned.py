@@ -23,9 +23,11 @@ from unimedvl.data.build.decisions import (
     read_decisions,
     write_decisions,
 )
+from unimedvl.data.build.instruments import load
 from unimedvl.data.build.lock import lane_of
 from unimedvl.data.build.recipe import BuildRecipe
 from unimedvl.data.build.rows import Part, Rows, samples_of
+from unimedvl.data.captions.answers import KeptCaptioner
 from unimedvl.data.duplicates.prints import EVALUATION
 from unimedvl.data.error import DataError
 from unimedvl.data.quality.alignment import (
@@ -37,7 +39,8 @@ from unimedvl.data.quality.alignment import (
     measure,
     measurement,
 )
-from unimedvl.data.quality.embedded import StandInCaptioner, embedded_instruments
+from unimedvl.data.quality.embedded import StandInCaptioner, StandInMatcher
+from unimedvl.data.quality.endpoint import Halted
 from unimedvl.data.record import Decision, Record
 from unimedvl.data.source import Sample
 
@@ -49,17 +52,30 @@ def measure_lane(recipe: BuildRecipe, lane: int, lanes: int) -> Iterator[int]:
     """Measure every `lanes`-th chunk, but those that are done. Yields records, as they are done.
 
     Raises:
-        DataError: a chunk was changed from outside, or a page can't be written.
+        DataError: a chunk was changed from outside, a page can't be written, a model can't be loaded, or its server
+            is gone.
     """
     with lane_of(recipe.folder), _one_thread():
-        instruments = embedded_instruments() if recipe.alignment.instruments == "embedded" else None
+        instruments = None
         for number, part in enumerate(Rows(recipe).input_parts):
             if number % lanes != lane:
                 continue
             if page_of(recipe, MEASURES, part).done:
                 yield part.count
             else:
+                instruments = instruments or _instruments(recipe)
                 yield from _measure_chunk(recipe, part, instruments)
+
+
+def _instruments(recipe: BuildRecipe) -> Instruments | None:
+    """With their models loaded; None where the stage is left out."""
+    chosen = recipe.alignment.chosen
+    if chosen is None:
+        return None
+    instruments = chosen.made(recipe.folder)
+    for instrument in (instruments.captioner, instruments.encoder, instruments.matcher):
+        load(instrument)
+    return instruments
 
 
 @contextmanager
@@ -86,6 +102,8 @@ def _measure_chunk(recipe: BuildRecipe, part: Part, instruments: Instruments | N
             rows[row], measured[row] = decisions, measurement(record)
         told += len(numbers)
         yield len(numbers)
+    if instruments and isinstance(instruments.captioner, KeptCaptioner):
+        instruments.captioner.answers.settle()
     write_decisions(recipe, MEASURES, part, rows, measured=measured)
     yield part.count - told
 
@@ -104,12 +122,16 @@ def _compared(record: Record, recipe: BuildRecipe) -> bool:
 def _measured(samples: list[Sample], instruments: Instruments, recipe: BuildRecipe) -> Iterator[list[Decision]]:
     """Each record's decisions; one that no instrument can measure is out, with the reason."""
     images = [[load() for load in sample.images] for sample in samples]
+    looked = [i for s, own in zip(samples, images, strict=True) for i in described_images(s.record, own)]
     if isinstance(instruments.captioner, StandInCaptioner):
-        looked = [i for s, own in zip(samples, images, strict=True) for i in described_images(s.record, own)]
         instruments.captioner.look_at(looked, recipe.alignment.captions)
+    elif isinstance(instruments.matcher, StandInMatcher):
+        instruments.matcher.captioner.look_at(looked, 1)
     for sample, own in zip(samples, images, strict=True):
         try:
             yield list(measure(sample.record, own, instruments, recipe.alignment))
+        except Halted:
+            raise
         except DataError as error:
             yield [Decision(rule=UNMEASURED, kept=False, by=BY, reason=str(error))]
 

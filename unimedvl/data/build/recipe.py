@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from unimedvl.data.build.instruments import Chosen, RewriterChoice, Strict, WriterChoice, validated
 from unimedvl.data.duplicates.contamination import ContaminationSettings
 from unimedvl.data.duplicates.images import ImageSettings
 from unimedvl.data.duplicates.splits import SplitSettings
@@ -24,23 +25,42 @@ from unimedvl.recipes import read_recipe
 SIMULATED = "phantoms"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Captions(Strict):
+    """Records to draw by of each captioned image. writer: who writes them, and the description of the image."""
+
+    writer: WriterChoice = "embedded"
 
 
-class Input(_Strict):
+class Pairs(Strict):
+    """Words for pairs of images, from the templates of their task. rewriter: varies them; None leaves them."""
+
+    rewriter: RewriterChoice | None = None
+
+
+class Input(Strict):
     """One source. folder: its published form. miniature: take the source's miniature instead, which the build
     writes into its own folder. limit: items of it that are read, all where None. captions: of each captioned image
-    make records to draw by as well (`captions/`). pairs: give pairs of images, once they are seen to lie on each
-    other, words from the templates of their task (`interleaved/`).
+    make records to draw by as well (`captions/`); true takes the embedded writer. pairs: give pairs of images, once
+    they are seen to lie on each other, words from the templates of their task (`interleaved/`).
     """
 
     name: str
     folder: Path | None = None
     miniature: bool = False
     limit: int | None = Field(default=None, gt=0)
-    captions: bool = False
-    pairs: bool = False
+    captions: bool | Captions = False
+    pairs: bool | Pairs = False
+
+    @field_validator("captions", "pairs", mode="before")
+    @classmethod
+    def _asked_for(cls, value: object, info: ValidationInfo) -> object:
+        """What says no more than true is true."""
+        kind = {"captions": Captions, "pairs": Pairs}[info.field_name]
+        if not isinstance(value, bool | kind):
+            if not isinstance(value, dict):
+                raise ValueError(f"expected true, false or {{{', '.join(kind.model_fields)}: ...}}")
+            value = validated(kind, value)
+        return True if value == kind() else value
 
     @field_validator("name")
     @classmethod
@@ -73,26 +93,45 @@ class Evaluation(Input):
     splits: tuple[Split, ...] | None = Field(default=None, min_length=1)
 
 
-class DuplicateSettings(_Strict):
+class DuplicateSettings(Strict):
     """cohorts: by data set, whose patients' names it bears, where that is not its own."""
 
     images: ImageSettings = ImageSettings()
     texts: TextSettings = TextSettings()
-    cohorts: dict[str, str] = {}
+    cohorts: dict[str, str] = Field(default_factory=dict)
 
 
 class AlignmentStage(AlignmentSettings):
-    """The settings of the cut, and who measures. instruments: `embedded` are the stand-ins, which run anywhere and
-    know simulated images alone; `none` leaves the stage out. groups: the tasks whose texts are compared with their
-    images; interleaved ones are left out, since an instruction to draw says nothing of what is to be seen.
+    """The settings of the cut, and who measures. instruments: captioner, encoder and matcher, each by its kind;
+    `embedded` are the stand-ins, which run anywhere and know simulated images alone; `none` leaves the stage out.
+    groups: the tasks whose texts are compared with their images; interleaved ones are left out, since an instruction
+    to draw says nothing of what is to be seen.
     """
 
     captions: int = Field(default=1, gt=0)
-    instruments: Literal["embedded", "none"] = "embedded"
+    instruments: Literal["embedded", "none"] | Chosen = "embedded"
     groups: tuple[Group, ...] = Field(default=("understanding", "generation"), min_length=1)
 
+    @field_validator("instruments", mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        """Three embedded ones are `embedded`."""
+        if isinstance(value, dict):
+            value = validated(Chosen, value)
+        elif value not in ("embedded", "none") and not isinstance(value, Chosen):
+            fields = ", ".join(f"{name}: ..." for name in Chosen.model_fields)
+            raise ValueError(f"{value!r}: expected embedded, none or {{{fields}}}")
+        return "embedded" if value == Chosen() else value
 
-class BuildRecipe(_Strict):
+    @property
+    def chosen(self) -> Chosen | None:
+        """The three instruments; None where the stage is left out."""
+        if self.instruments == "none":
+            return None
+        return Chosen() if self.instruments == "embedded" else self.instruments
+
+
+class BuildRecipe(Strict):
     """folder: where everything goes. evaluation: sets that training must not share anything with.
     chunk: items that are done together. shard: records of a finished shard, at most. processes: that work side by
     side. largest_image: bytes of an encoded image; larger ones are quarantined before they are decoded.

@@ -13,16 +13,19 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+
 from unimedvl.data.build.chunks import Chunk, chunks_of
 from unimedvl.data.build.read import folder_of
 from unimedvl.data.build.recipe import BuildRecipe, Evaluation, Input
+from unimedvl.data.build.thumbnails import need_thumbnails, read_thumbnail
 from unimedvl.data.duplicates.prints import EVALUATION, Prints, RecordPrint
 from unimedvl.data.error import DataError
 from unimedvl.data.shards import group_lengths, read_shard
 from unimedvl.data.source import Sample
 
-# Row groups in memory: with their images, and of texts alone.
-_GROUPS, _TEXT_GROUPS = 16, 1024
+# Row groups whose texts are in memory.
+_TEXT_GROUPS = 1024
 _FOOTERS = 1024
 
 
@@ -50,7 +53,6 @@ class Rows:
                 first += count
         self.count = first
         self.inputs = sum(p.count for p in self.parts if not isinstance(p.entry, Evaluation))
-        self._row_group = lru_cache(maxsize=_GROUPS)(_samples)
         self._texts = lru_cache(maxsize=_TEXT_GROUPS)(_texts)
         self._lengths = lru_cache(maxsize=_FOOTERS)(lambda file: tuple(group_lengths(file)))
 
@@ -77,24 +79,26 @@ class Rows:
                     one = one.model_copy(update={"split": "test"})
                 yield part.entry, one
 
-    def sample(self, number: int) -> Sample:
-        """The sample of a record, by its number."""
-        file, group, row = self._place(number)
-        return self._row_group(file, group)[row]
-
     def text(self, number: int) -> str:
         """The text of a record; its images are not read."""
         file, group, row = self._place(number)
         return self._texts(file, group)[row]
 
     def loaders(self, prints: Prints):
-        """What `group_images` and `group_texts` ask for images and texts with."""
+        """What `group_images` and `group_texts` ask for thumbnails and texts with.
 
-        def image(number: int) -> bytes:
-            record, place = prints.place(number)
-            return self.sample(record).images[place]()
+        Raises:
+            DataError: a chunk's thumbnails are not those of its images.
+        """
 
-        return image, self.text
+        for part in self.parts:
+            need_thumbnails(part.chunk, prints.first(part.first + part.count) - prints.first(part.first))
+
+        def look(number: int) -> np.ndarray:
+            part = self._part(prints.place(number)[0])
+            return read_thumbnail(part.chunk, number - prints.first(part.first))
+
+        return look, self.text
 
     @cached_property
     def _firsts(self) -> list[int]:
@@ -104,17 +108,16 @@ class Rows:
     def _filled(self) -> list[Part]:
         return [p for p in self.parts if p.count]
 
+    def _part(self, number: int) -> Part:
+        return self._filled[bisect_right(self._firsts, number) - 1]
+
     def _place(self, number: int) -> tuple[Path, int, int]:
         """Shard, row group and row in it."""
-        part = self._filled[bisect_right(self._firsts, number) - 1]
+        part = self._part(number)
         ends = list(accumulate(self._lengths(part.chunk.shard)))
         row = number - part.first
         group = bisect_right(ends, row)
         return part.chunk.shard, group, row - (ends[group - 1] if group else 0)
-
-
-def _samples(file: Path, group: int) -> list[Sample]:
-    return list(read_shard(file, [group]))
 
 
 def _texts(file: Path, group: int) -> list[str]:

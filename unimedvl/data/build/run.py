@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
+from unimedvl.checkpoint import fingerprint
 from unimedvl.data.build import aligned, finished, parted
 from unimedvl.data.build.aligned import measure_lane
 from unimedvl.data.build.chunks import read_json, write_json
+from unimedvl.data.build.failure import tidy, told_in_one_line
 from unimedvl.data.build.lanes import Engine, Work, run_lanes
 from unimedvl.data.build.lock import alone_in
 from unimedvl.data.build.places import write_miniatures
 from unimedvl.data.build.read import pages, read_lane
+from unimedvl.data.build.ready import ALIGNMENT, READ, check, pinned, uses_nano
 from unimedvl.data.build.recipe import BuildRecipe, Evaluation, Input
 from unimedvl.data.build.repeated import Told, find_repeated
 from unimedvl.data.build.report import write_report
@@ -31,10 +37,11 @@ def run_build(recipe: BuildRecipe, engine: Engine = run_lanes, told: Told = lamb
     told: is given what is done, how many more of it, and of how many where that is known.
 
     Raises:
-        DataError: the folder is another build's, or of another recipe; a source is not what it should be; no
-            record is left after the first stage; a file can't be written.
+        DataError: the folder is another build's, or of another recipe; an instrument of the recipe can't be had; a
+            source is not what it should be; no record is left after the first stage; a file can't be written.
     """
-    with alone_in(recipe.folder):
+    with alone_in(recipe.folder), tidy(recipe.folder):
+        recipe = _ready(recipe, told)
         _same_recipe(recipe)
         write_miniatures(recipe)
         _read(recipe, engine, told)
@@ -52,19 +59,33 @@ def run_build(recipe: BuildRecipe, engine: Engine = run_lanes, told: Told = lamb
         return write_report(recipe, rows)
 
 
+def _ready(recipe: BuildRecipe, told: Told) -> BuildRecipe:
+    """The recipe with the versions of its models, once what is left to be asked is seen to be there."""
+    recipe = pinned(recipe, lambda more, of: told("bytes hashed", more, of))
+    files = {READ: _read_file(recipe), ALIGNMENT: aligned.report_file(recipe)}
+    check(recipe, tuple(stage for stage, file in files.items() if not file.is_file()))
+    return recipe
+
+
 def _lanes(work: Work, name: str, recipe: BuildRecipe, engine: Engine, told: Told, total: int | None) -> None:
     told(name, 0, total)
-    for done in engine(work, recipe, recipe.processes):
-        told(name, done, total)
+    with closing(engine(partial(told_in_one_line, work), recipe, recipe.processes)) as lanes:
+        for done in lanes:
+            told(name, done, total)
 
 
 def _read(recipe: BuildRecipe, engine: Engine, told: Told) -> None:
     """The first stage; once it is done the sources are not looked at again."""
-    done = recipe.folder / "read" / "done.json"
+    done = _read_file(recipe)
     if not done.is_file():
         _lanes(read_lane, "read", recipe, engine, told, _expected(recipe))
         done.parent.mkdir(exist_ok=True)
         write_json(done, {"read": sum(page["read"] for entry in recipe.inputs for page in pages(recipe, entry))})
+
+
+def _read_file(recipe: BuildRecipe) -> Path:
+    """What is there once the first stage is done."""
+    return recipe.folder / "read" / "done.json"
 
 
 def _expected(recipe: BuildRecipe) -> int | None:
@@ -92,6 +113,8 @@ def _nothing(recipe: BuildRecipe) -> str:
 def _same_recipe(recipe: BuildRecipe) -> None:
     """Note the recipe in the folder, or see that it is the one noted: what is there was made by it."""
     versions = {"build": VERSION, "coarse": coarse.VERSION, "hashes": hashes.VERSION, "alignment": alignment.VERSION}
+    if uses_nano(recipe):
+        versions["nano"] = fingerprint()
     mine = {"recipe": recipe.model_dump(mode="json", exclude=set(_FREE)), "versions": versions}
     file = recipe.folder / "recipe.json"
     if not file.is_file():

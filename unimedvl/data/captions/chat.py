@@ -24,7 +24,7 @@ class EndpointChat(EndpointCaptioner):
     """A server's model, asked without an image. Everything else is as for `EndpointCaptioner`."""
 
     def say(self, text: str) -> str:
-        """The model's answer. Raises DataError where the server can't be reached or doesn't answer as it should."""
+        """The model's answer. Raises EndpointError where the server can't be reached or doesn't answer as it should."""
         asked = {
             "model": self.model,
             "messages": [{"role": "user", "content": text}],

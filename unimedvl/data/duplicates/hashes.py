@@ -23,6 +23,7 @@ SHINGLE, BANDS, ROWS, SEED = 3, 12, 5, 1
 # Chinese and Japanese have no blanks between words: each character is one.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # grey of more than 8 bits, as Pillow calls it
+_ORIENTATION = 0x0112  # the Exif tag
 
 Code = Annotated[int, Field(ge=0, lt=2**64)]
 
@@ -66,15 +67,17 @@ def decode(data: bytes, name: str) -> Image.Image:
 
 
 def fixed_form(image: Image.Image) -> Image.Image:
-    """The form of `decode`, of an image that is opened already."""
-    image = ImageOps.exif_transpose(image)
+    """The form of `decode`, of an image that is opened already; the image itself where it has that form."""
+    image.load()  # for a PNG may have its Exif after its pixels
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode in _DEEP:
         return image.convert("F" if image.mode == "F" else "I")
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         if clear.getchannel("A").getextrema() != (255, 255):
             return clear
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def hash_image(data: bytes, name: str) -> ImageHash:
@@ -97,15 +100,21 @@ def pixel_hash(image: Image.Image) -> str:
 def perceptual_hash(image: Image.Image) -> int:
     """pHash: signs of the 8 x 8 lowest DCT coefficients of the 32 x 32 grey image, against their median (`imagehash`).
 
-    image: in the form of `decode`. The first coefficient is the highest bit.
+    image: in the form of `decode`, or `reduced` already. The first coefficient is the highest bit.
     """
     import imagehash
 
-    small = grey(image)
-    # Averaged first where it is large, which takes a fraction of the time that the filter down to 32 does.
-    factor = max(1, min(small.size) // 128)
-    bits = imagehash.phash(small.reduce(factor) if factor > 1 else small).hash
+    bits = imagehash.phash(reduced(image)).hash
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    """An image in the form of `decode` as 8-bit grey, averaged over squares while both sides stay at 128 or more, which
+    takes a fraction of the time that a filter down to less does. One that is so already stays as it is.
+    """
+    small = image if image.mode == "L" else grey(image)
+    factor = max(1, min(small.size) // 128)
+    return small.reduce(factor) if factor > 1 else small
 
 
 def grey(image: Image.Image) -> Image.Image:

@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from unimedvl.data.duplicates.hashes import grey
+from unimedvl.data.duplicates.hashes import reduced
 
 SIDE = 64
 _AXIS = np.arange(SIDE, dtype=np.float64) - (SIDE - 1) / 2
 _Y, _X = np.meshgrid(_AXIS, _AXIS, indexing="ij")
-_FINE, _COARSE = 0.7, 3.0  # standard deviations in pixels of the Gaussians between which the middle band lies
+FINE, COARSE = 0.7, 3.0  # standard deviations in pixels of the Gaussians between which the middle band lies
 _STEPS = 10
 _LEAST = 0.5  # grey levels of 255: an image whose middle band has less shows nothing to compare
 _SETTLED = 0.01  # pixels: a smaller step ends the alignment
@@ -49,8 +49,8 @@ _UNLIKE = Likeness(0.0, np.inf, False)
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """[64, 64] uint8 grey, of an image in the form of `hashes.decode`."""
-    return np.asarray(grey(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    """[64, 64] uint8 grey, of an image in the form of `hashes.decode`, or `reduced` already."""
+    return np.asarray(reduced(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
 def compare(one: np.ndarray, other: np.ndarray, settings: LikenessSettings) -> Likeness:
@@ -78,7 +78,7 @@ def compare(one: np.ndarray, other: np.ndarray, settings: LikenessSettings) -> L
 def _middle(image: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
-    return gaussian_filter(image, _FINE) - gaussian_filter(image, _COARSE)
+    return gaussian_filter(image, FINE) - gaussian_filter(image, COARSE)
 
 
 def _aligned(one: np.ndarray, other: np.ndarray, crop: float) -> np.ndarray | None:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from unimedvl.data.duplicates.hashes import BANDS, ImageHash, TextHash, hash_image, hash_text, short_key
+from unimedvl.data.duplicates.hashes import (
+    BANDS,
+    ImageHash,
+    TextHash,
+    decode,
+    hash_image,
+    hash_text,
+    short_key,
+)
+from unimedvl.data.duplicates.likeness import thumbnail
 from unimedvl.data.error import DataError
 from unimedvl.data.record import Record, Split
 from unimedvl.data.shards import embed
@@ -107,8 +117,12 @@ class Prints:
 
     def place(self, image: int) -> tuple[int, int]:
         """The record of an image, and which of the record's images it is."""
-        record = int(np.searchsorted(self.firsts, image, side="right")) - 1
+        record = bisect_right(self._firsts, image) - 1
         return record, image - self._firsts[record]
+
+    def first(self, record: int) -> int:
+        """The number of a record's first image."""
+        return self._firsts[record]
 
     @property
     def dataset_names(self) -> list[str]:
@@ -190,17 +204,18 @@ def _key(cohort: str, name: str) -> int:
 
 def loaders(
     sample_of: Callable[[int], Sample], prints: Prints
-) -> tuple[Callable[[int], bytes], Callable[[int], str]]:
-    """What `group_images` and `group_texts` ask for images and texts with.
+) -> tuple[Callable[[int], np.ndarray], Callable[[int], str]]:
+    """What `group_images` and `group_texts` ask for thumbnails and texts with.
 
     sample_of: the sample of a record, by its number in the prints.
     """
 
-    def image(number: int) -> bytes:
+    def look(number: int) -> np.ndarray:
         record, place = prints.place(number)
-        return sample_of(record).images[place]()
+        name = f"{prints.name(record)}: image {place}"
+        return thumbnail(decode(sample_of(record).images[place](), name))
 
-    return image, lambda record: sample_of(record).record.text
+    return look, lambda record: sample_of(record).record.text
 
 
 def take_prints(

@@ -1,12 +1,11 @@
 """From pairs to records of the interleaved group: checked, worded, declared.
 
-A source's sample keeps its id and images and gets its words; a simulated study gives samples of its own. What is
-decided says by what, and a pair whose images do not lie on each other is dropped by its decision.
+A source's sample keeps its id and images and gets its words. What is decided says by what, and a pair whose images do
+not lie on each other is dropped by its decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from unimedvl.data.error import DataError
@@ -14,18 +13,15 @@ from unimedvl.data.interleaved.degradation import Degradation
 from unimedvl.data.interleaved.registration import registered
 from unimedvl.data.interleaved.rewording import Rewriter
 from unimedvl.data.interleaved.super_resolution import SUPER_RESOLUTION, paired
-from unimedvl.data.interleaved.task import InterleavedTask, Pair, opened
-from unimedvl.data.interleaved.tasks import named, task_of
+from unimedvl.data.interleaved.task import InterleavedTask, opened
+from unimedvl.data.interleaved.tasks import task_of
 from unimedvl.data.interleaved.wording import generator
-from unimedvl.data.record import Decision, Message, Picture, Record
+from unimedvl.data.record import Decision, Message, Record
 from unimedvl.data.source import Sample, answer, question
-from unimedvl.phantoms import Study, simulate
-from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 
-VERSION = "1"  # of the templates and of how they are chosen
+VERSION = "2"  # of the templates and of how they are chosen
 BY = f"unimedvl.data.interleaved {VERSION}"
 RULE = "interleaved-words"
-PHANTOMS = "phantoms"
 
 
 @dataclass(frozen=True)
@@ -94,42 +90,3 @@ def _words(
             refused += [f"{which} not reworded: {why}"] if why else []
     decision = Decision(rule=RULE, kept=True, by=by, score=len(refused), reason="; ".join(refused))
     return (question(texts[0]), answer(texts[1])), decision
-
-
-def simulated(
-    task: str, modality: str, seed: int, size: int = 128, how: Construction = PLAIN
-) -> Iterator[Sample]:
-    """The records of a task from one simulated study; none where the study has nothing for it.
-
-    Raises:
-        DataError: no such task or modality.
-    """
-    maker = named(task)
-    try:
-        study = simulate(modality, seed, size)
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    for pair in maker.pairs(study):
-        yield constructed(_sample(maker, study, pair), how)
-
-
-def _sample(task: InterleavedTask, study: Study, pair: Pair) -> Sample:
-    """A simulated pair before it has its words."""
-    name = f"{study.modality}-{study.case.seed}"
-    key = f"{name}-{pair.key}"
-    record = Record(
-        main_task_type="interleaved",
-        sub_task_type=task.sub_task_type,
-        modality=pair.modality,
-        dataset=PHANTOMS,
-        input_img=(Picture(path=f"{key}-before.png"),),
-        output_img=(Picture(path=f"{key}-after.png"),),
-        message=(question(""), answer("")),
-        id=key,
-        licence="Apache-2.0",
-        patient=name,
-        study=name,
-        split="test" if study.case.seed < FIRST_TRAINING_SEED else "train",
-        attributes={"simulated": "by unimedvl.phantoms; no patient"} | dict(pair.told),
-    )
-    return Sample(record, (lambda: pair.before, lambda: pair.after))

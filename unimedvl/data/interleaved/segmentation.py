@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from unimedvl.data.interleaved.task import InterleavedTask, Pair, as_png
+from unimedvl.data.interleaved.task import InterleavedTask
 from unimedvl.data.interleaved.wording import Wording
-from unimedvl.phantoms.study import Study
-
-
-def _pairs(study: Study) -> Iterator[Pair]:
-    """Every mask with something in it, on the study's first image."""
-    view = next(iter(study.images))
-    for name, mask in study.masks.items():
-        if mask.any():
-            key = f"{view}-{name.replace(' ', '_')}"
-            yield Pair(key, study.modality, as_png(study.images[view]), as_png(mask), {"target": name, "view": view})
-
 
 SEGMENTATION = InterleavedTask(
     name="segmentation",
@@ -36,5 +23,4 @@ SEGMENTATION = InterleavedTask(
         ),
     ),
     kept=("target",),
-    pairs=_pairs,
 )

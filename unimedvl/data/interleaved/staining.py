@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from unimedvl.data.error import DataError
-from unimedvl.data.interleaved.task import InterleavedTask, Pair, as_png
+from unimedvl.data.interleaved.task import InterleavedTask
 from unimedvl.data.interleaved.wording import Wording
 from unimedvl.data.record import Record
-from unimedvl.phantoms.study import Study
 from unimedvl.tasks import HER2_LEVELS
 
 # What the levels mean for the membranes of tumour cells (ASCO/CAP guideline, 2018), without its percentages.
@@ -25,12 +24,6 @@ def _told(record: Record) -> Mapping[str, str]:
     if level and level not in _MEANING:
         raise DataError(f"{record.dataset} {record.id}: her2: expected {', '.join(HER2_LEVELS)}, found {level!r}")
     return record.attributes | {"meaning": _MEANING.get(level, "")}
-
-
-def _pairs(study: Study) -> Iterator[Pair]:
-    if {"he", "ihc"} <= set(study.images):
-        before, after = (as_png(study.images[view]) for view in ("he", "ihc"))
-        yield Pair("he-ihc", "ihc", before, after, {"her2": study.attributes["her2"]})
 
 
 STAINING = InterleavedTask(
@@ -53,5 +46,4 @@ STAINING = InterleavedTask(
     kept=("her2",),
     aligned=True,
     complete=_told,
-    pairs=_pairs,
 )

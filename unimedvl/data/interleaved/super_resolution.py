@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from unimedvl.data.error import DataError
 from unimedvl.data.interleaved.degradation import Degradation, declared, whole_blocks
-from unimedvl.data.interleaved.task import InterleavedTask, Pair, as_png, opened
+from unimedvl.data.interleaved.task import InterleavedTask, opened
 from unimedvl.data.interleaved.wording import Wording
 from unimedvl.data.record import Message, Picture, Record
+from unimedvl.data.slices import png
 from unimedvl.data.source import Load, Sample
-from unimedvl.phantoms.study import Study
 from unimedvl.tasks import UPSCALE_FACTOR
 
-# What simulated pairs are made with where nothing else is asked for: as `sources.ixi` has it.
+# Where nothing else is asked for: as `sources.ixi` has it.
 USUAL = Degradation()
 
 
@@ -45,7 +45,7 @@ def paired(sample: Sample, degradation: Degradation = USUAL) -> Sample:
     }
     made = record.model_copy(update=update)
     sharp = partial(_whole, load, picture.path, degradation.factor)
-    return Sample(made, (lambda: as_png(degradation.applied(sharp(), made.id)), lambda: as_png(sharp())))
+    return Sample(made, (lambda: png(degradation.applied(sharp(), made.id)), lambda: png(sharp())))
 
 
 def _whole(load: Load, name: str, factor: int) -> np.ndarray:
@@ -57,14 +57,6 @@ def _told(record: Record) -> Mapping[str, str]:
     found = declared(record.attributes)
     usual = {"factor": str(UPSCALE_FACTOR)} if record.attributes.get("degradation") else {}
     return usual | record.attributes | (found.attributes() if found else {})
-
-
-def _pairs(study: Study) -> Iterator[Pair]:
-    for view, image in study.images.items():
-        sharp = whole_blocks(image, USUAL.factor)
-        key = f"{view}-super_resolution"
-        coarse = USUAL.applied(sharp, key)
-        yield Pair(key, study.modality, as_png(coarse), as_png(sharp), {"view": view} | USUAL.attributes())
 
 
 SUPER_RESOLUTION = InterleavedTask(
@@ -86,5 +78,4 @@ SUPER_RESOLUTION = InterleavedTask(
     ),
     aligned=True,
     complete=_told,
-    pairs=_pairs,
 )

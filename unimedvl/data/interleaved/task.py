@@ -1,9 +1,9 @@
-"""What a task of the interleaved group is: its pairs, its wishes, its words."""
+"""What a task of the interleaved group is: which pairs it takes, its wishes, its words."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,23 +11,6 @@ import numpy as np
 from unimedvl.data.error import DataError
 from unimedvl.data.interleaved.wording import Wording
 from unimedvl.data.record import Record
-from unimedvl.data.slices import png
-from unimedvl.phantoms.study import Study
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images of one simulated study, on one grid.
-
-    key: what tells it from the study's other pairs. before, after: PNGs. told: attributes, the wishes among them.
-    modality: of the image to be drawn.
-    """
-
-    key: str
-    modality: str
-    before: bytes
-    after: bytes
-    told: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,10 +19,9 @@ class InterleavedTask:
 
     name: as the table has it. sub_task_type: as records have it. wishes: the attributes that the words need, in the
     order in which errors name them. kept: those of them that must stay as they are in other words. wording: of the
-    record, by its attributes. pairs: of a simulated study that has the task; none where it has not.
-    takes: whether a record's wishes are this task's. aligned: whether both images show the same anatomy in greys or
-    colours, so that a shift between them can be measured. complete: the wishes of a record that says them otherwise.
-    worded_by: another wording for some wishes; None for the one.
+    record, by its attributes. takes: whether a record's wishes are this task's. aligned: whether both images show the
+    same anatomy in greys or colours, so that a shift between them can be measured. complete: the wishes of a record
+    that says them otherwise. worded_by: another wording for some wishes; None for the one.
     """
 
     name: str
@@ -51,7 +33,6 @@ class InterleavedTask:
     takes: Callable[[Mapping[str, str]], bool] = field(default=lambda told: True, repr=False)
     complete: Callable[[Record], Mapping[str, str]] = field(default=lambda record: record.attributes, repr=False)
     worded_by: Callable[[Mapping[str, str]], Wording] | None = field(default=None, repr=False)
-    pairs: Callable[[Study], Iterator[Pair]] = field(default=lambda study: iter(()), repr=False)
 
     def wished(self, record: Record) -> dict[str, str]:
         """What the words of a record need.
@@ -69,11 +50,6 @@ class InterleavedTask:
         """The request and the reply, as key and seed have it."""
         wording = self.worded_by(wishes) if self.worded_by else self.wording
         return wording.worded(key, seed, wishes)
-
-
-def as_png(image: np.ndarray) -> bytes:
-    """A PNG of [H, W, 3] or [H, W] uint8, or of a mask [H, W] bool, white on black."""
-    return png(image.astype(np.uint8) * 255 if image.dtype == bool else image)
 
 
 def opened(data: bytes, name: str) -> np.ndarray:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from unimedvl.data.error import DataError
 from unimedvl.data.interleaved.counterfactual import COUNTERFACTUAL
-from unimedvl.data.interleaved.mr_ct import MR_CT
 from unimedvl.data.interleaved.segmentation import SEGMENTATION
 from unimedvl.data.interleaved.staining import STAINING
 from unimedvl.data.interleaved.super_resolution import SUPER_RESOLUTION
-from unimedvl.data.interleaved.t2_flair import T2_FLAIR
 from unimedvl.data.interleaved.task import InterleavedTask
+from unimedvl.data.interleaved.translation import TRANSLATION
 from unimedvl.data.record import Record
 
 TASKS: dict[str, InterleavedTask] = {
-    task.name: task for task in (SUPER_RESOLUTION, T2_FLAIR, MR_CT, STAINING, SEGMENTATION, COUNTERFACTUAL)
+    task.name: task for task in (SUPER_RESOLUTION, TRANSLATION, STAINING, SEGMENTATION, COUNTERFACTUAL)
 }
-
-
-def named(name: str) -> InterleavedTask:
-    """The task of a name. Raises DataError that lists those there are."""
-    if name not in TASKS:
-        raise DataError(f"no interleaved task called {name!r}; there are {', '.join(TASKS)}")
-    return TASKS[name]
 
 
 def task_of(record: Record) -> InterleavedTask:

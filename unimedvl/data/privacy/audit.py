@@ -14,6 +14,7 @@ from unimedvl.data.error import DataError
 from unimedvl.data.privacy.file import Deidentified, Options
 from unimedvl.data.privacy.key import Key
 from unimedvl.data.privacy.profile import EDITION
+from unimedvl.data.whole import append_whole
 
 NAME = "audit.jsonl"
 _FORMAT = 1
@@ -106,10 +107,4 @@ class AuditLog:
         raise DataError(f"{self.file}: no audit log; give an empty folder with --out")
 
     def _append(self, line: dict) -> None:
-        try:
-            with self.file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(line) + "\n")
-                out.flush()
-                os.fsync(out.fileno())
-        except OSError as error:
-            raise DataError(f"{self.file}: {error.strerror}") from error
+        append_whole(self.file, (json.dumps(line) + "\n").encode())

@@ -4,6 +4,7 @@ coarse               stage 1: sizes of images and lengths of texts
 alignment            stage 2: whether text and image belong together; the three interfaces, scores and the cut
 embedded             small stand-ins for the three interfaces, without any download
 transformers_models  MedGemma, E5 and MedSigLIP for them, through `transformers`
+revisions            which version of a model is meant: a commit of the hub, or the hash of a folder
 endpoint             any OpenAI-compatible server as captioner
 audit                stage 3: the sample that experts rate, the seven dimensions, means and the verdict
 ratings              what raters say, as CSV

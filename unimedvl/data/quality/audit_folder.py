@@ -4,15 +4,15 @@
     audit.json           how they were drawn
     ratings/RATER.jsonl  what a rater said: a line for each time that a record was saved, of which the last counts
 
-A rating is one line, appended in one write and forced to the disk before it counts as saved. So raters, and servers
-too, may share a folder on a local disk without losing a rating, and a process that is killed loses none.
+A rating is one line, appended in one write and forced to the disk before it counts as saved; what could be written in
+part only is taken back. So raters, and servers too, may share a folder on a local disk without losing a rating, and
+neither a process that is killed nor a full disk loses one.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 from collections import Counter
@@ -27,7 +27,8 @@ from unimedvl.data.record import Record
 from unimedvl.data.scan import Place, fetch, scan
 from unimedvl.data.shards import read_shard, write_shard
 from unimedvl.data.source import Sample
-from unimedvl.data.whole import written_whole
+from unimedvl.data.staged import page_content
+from unimedvl.data.whole import append_whole, written_whole
 
 _SAMPLE, _HOW, _RATINGS = "sample.parquet", "audit.json", "ratings"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -57,11 +58,13 @@ def write_audit(
     size: int = SAMPLE_SIZE,
     seed: int = 0,
     told: Callable[[int], None] = lambda done: None,
+    simulated: Sequence[str] = (),
 ) -> list[Record]:
     """Draw a sample of the records that passed all rules, stratified by modality, into a new folder.
 
     A record without id gets the name of its shard and its row; of records of one data set and id, the second gets
-    `#2` behind it. told: is called for each record read; they are read twice.
+    `#2` behind it. told: is called for each record read; they are read twice. simulated: data sets of which a build
+    says that they are.
 
     Raises:
         DataError: the folder has an audit already, a file is no shard, or there are no records that passed.
@@ -81,12 +84,16 @@ def write_audit(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from error
+    how = {"seed": seed, "asked_for": size, "records": len(places)}
+    how |= {"shards": [str(f) for f in files], "simulated": list(simulated)}
     write_shard(folder / _SAMPLE, _named_apart(places))
-    records = [record for _, record in scan([folder / _SAMPLE])]
-    how = {"seed": seed, "asked_for": size, "records": len(records), "shards": [str(f) for f in files]}
-    with written_whole(folder / _HOW) as part:
-        part.write_text(json.dumps(how, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return records
+    try:
+        with written_whole(folder / _HOW) as part:
+            part.write_text(json.dumps(how, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except DataError:
+        (folder / _SAMPLE).unlink()  # half an audit could neither be used nor be made again
+        raise
+    return [record for _, record in scan([folder / _SAMPLE])]
 
 
 def _passed(files: Sequence[Path], told: Callable[[int], None]) -> Iterator[tuple[Place, Record]]:
@@ -133,20 +140,10 @@ class RatingFile:
         """
         values = {"rater": rating.rater, "dataset": rating.dataset, "record": rating.record, **rating.scores}
         line = json.dumps(values | {"comment": rating.comment}, ensure_ascii=False)
-        data = f"\n{line}\n".encode()
         try:
-            new = not self.file.exists()
-            handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                if os.write(handle, data) != len(data):
-                    raise DataError(f"{self.file}: written in part only: no room; the rating is not saved")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            if new:
-                _sync_folder(self.file.parent)
-        except OSError as error:
-            raise DataError(f"{self.file}: {error.strerror}; the rating is not saved") from error
+            append_whole(self.file, f"\n{line}\n".encode())
+        except DataError as error:
+            raise DataError(f"{error}; the rating is not saved") from error
 
     def read(self) -> list[Rating]:
         """What was saved, in order. A line that is no rating is passed over with a warning.
@@ -170,15 +167,6 @@ class RatingFile:
         return found
 
 
-def _sync_folder(folder: Path) -> None:
-    """Force a new file's name to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _parsed(line: bytes, where: str) -> Rating:
     try:
         values = json.loads(line)
@@ -192,7 +180,7 @@ def _parsed(line: bytes, where: str) -> Rating:
 class Audit:
     """An audit's folder, opened. Its methods may be called from several threads.
 
-    samples: the records that are rated, in order, with their images.
+    samples: the records that are rated, in order, with their images. simulated: data sets that are.
     Raises:
         DataError: the folder has no sample, or one that can't be read.
     """
@@ -202,6 +190,8 @@ class Audit:
         if not (self.folder / _SAMPLE).is_file():
             raise DataError(f"{self.folder}: no audit here; make one with `unimedvl data audit sample`")
         self.samples = tuple(read_shard(self.folder / _SAMPLE))
+        how = self.folder / _HOW
+        self.simulated = tuple(page_content(how).get("simulated", ())) if how.is_file() else ()
         self._keys = {(s.record.dataset, s.record.id) for s in self.samples}
         self._lock = threading.Lock()
 
@@ -233,7 +223,9 @@ class Audit:
 
     def raters(self) -> list[str]:
         """Everyone who has saved a rating, by name."""
-        return sorted(f.stem for f in (self.folder / _RATINGS).glob("*.jsonl") if _NAME.fullmatch(f.stem))
+        files = (self.folder / _RATINGS).glob("*.jsonl")
+        # An empty file is of a rater whose first rating found no room.
+        return sorted(f.stem for f in files if _NAME.fullmatch(f.stem) and f.stat().st_size)
 
     def ratings(self) -> list[Rating]:
         """The last rating of each rater on each record, by rater and in the order of the sample."""

@@ -20,9 +20,9 @@ from urllib.parse import parse_qsl, urlsplit
 from unimedvl.data.error import DataError
 from unimedvl.data.page import made_by_model, made_how, thumbnail
 from unimedvl.data.quality.audit import DIMENSIONS
-from unimedvl.data.quality.audit_assets import FORM_SCRIPT, FORM_STYLE
+from unimedvl.data.quality.audit_assets import FORM_ICON, FORM_SCRIPT, FORM_STYLE
 from unimedvl.data.quality.audit_folder import Audit, rater_name
-from unimedvl.data.quality.audit_page import Item, done_page, item_page, start_page
+from unimedvl.data.quality.audit_page import Item, done_page, item_page, refused_page, start_page
 from unimedvl.data.quality.ratings import make_rating, write_ratings
 
 PORT = 8790
@@ -34,12 +34,19 @@ _PATIENCE = 30
 _log = logging.getLogger(__name__)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     # Not no-referrer, under which browsers send the form's own origin as "null".
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
+}
+_IMAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+# By address their type and content.
+_ASSETS = {
+    "/form.css": ("text/css", FORM_STYLE),
+    "/form.js": ("text/javascript", FORM_SCRIPT),
+    "/icon.svg": ("image/svg+xml", FORM_ICON),
 }
 
 
@@ -125,9 +132,13 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(421, f"this server is {self.server.url} and goes by no other name")
             work()
         except Refused as refused:
-            self._send(refused.status, "text/plain", str(refused) + "\n", close=True)
+            self._refuse(refused.status, str(refused))
         except DataError as error:
-            self._send(400, "text/plain", str(error) + "\n", close=True)
+            self._refuse(400, str(error))
+        except (ConnectionError, TimeoutError):
+            raise
+        except OSError as error:  # such as no room for a file meanwhile
+            self._refuse(500, error.strerror or str(error))
 
     def log_message(self, *_: object) -> None:
         """Nothing: who rated what is in the ratings."""
@@ -135,6 +146,13 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class refuses, such as a method that is not known, in one line too."""
         self._send(code, "text/plain", f"{message or 'refused'}\n", close=True)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """One line; a page of it for a browser, which says that it takes one."""
+        if "text/html" in self.headers.get("Accept", ""):
+            self._send(status, "text/html", refused_page(message), close=True)
+        else:
+            self._send(status, "text/plain", message + "\n", close=True)
 
     # Pages ---------------------------------------------------------------------------------------
 
@@ -144,9 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == "/":
             total = len(audit.samples)
             self._send(200, "text/html", start_page([(r, len(audit.of(r))) for r in audit.raters()], total))
-        elif parts.path in ("/form.css", "/form.js"):
-            style = parts.path == "/form.css"
-            self._send(200, "text/css" if style else "text/javascript", FORM_STYLE if style else FORM_SCRIPT)
+        elif parts.path in _ASSETS:
+            self._send(200, *_ASSETS[parts.path])
         elif parts.path == "/ratings.csv":
             self._send(200, "text/csv", self._csv())
         elif parts.path == "/rate":
@@ -166,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
         audit, name = self.server.audit, rater_name(rater)
         sample = audit.samples[self._place(number)]
         record, saved = sample.record, audit.of(name)
-        made = made_how(record) or ("synthetic" if any(made_by_model(load()) for load in sample.images) else "")
+        made = made_how(record, audit.simulated)
+        if not made and any(made_by_model(load()) for load in sample.images):
+            made = "synthetic"
         before = saved.get((record.dataset, record.id))
         return Item(name, int(number), len(audit.samples), len(saved), record, made, before)
 
@@ -190,7 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
             shown = thumbnail(sample.images[int(which) - 1](), picture.path, _SHOWN_SIDE)
         except DataError as error:
             raise Refused(404, f"this image can't be shown: {error}") from error
-        self._send(200, "image/png", shown.png)
+        # A browser lays out an image that is opened alone by a style of its own.
+        self._send(200, "image/png", shown.png, {"Content-Security-Policy": _IMAGE_POLICY})
 
     def _go_on(self, rater: str, after: int = 0) -> None:
         """To the first record after this one that the rater has not rated, from the beginning again at the end."""

@@ -61,9 +61,9 @@ def item_page(item: Item) -> str:
         f'<div class="sides"><section aria-label="Record"><h1>{escape(record.modality)}, '
         f"{escape(record.sub_task_type)}</h1>{said}"
         f'<div class="images">{figures}</div>{turns(record)}</section>'
-        f'<form method="post" autocomplete="off" aria-label="Ratings">{_state(item)}{groups}'
+        f'<form method="post" autocomplete="off" aria-label="Ratings">{groups}'
         f'<p><label for="comment">Comment</label><input id="comment" name="comment" maxlength="2000" '
-        f'value="{comment}"></p><button>Save and go on</button>'
+        f'value="{comment}"></p><div class="save"><button>Save and go on</button>{_state(item)}</div>'
         '<p class="soft keys">Keys: a digit rates (5 is a half where 1 is the most), n: does not apply, up and down '
         "go from one to the next, Enter saves and goes on.</p></form></div>"
     )
@@ -129,8 +129,8 @@ def start_page(progress: Sequence[tuple[str, int]], total: int) -> str:
     body = (
         f"<h1>Expert audit</h1><p>{total} records are rated in {len(DIMENSIONS)} dimensions. Everyone who rates "
         "uses a name of their own, such as initials; what was rated is there again under the same name.</p>"
-        '<form method="get" action="/rate"><p><label for="rater">Name</label><input id="rater" name="rater" '
-        'required maxlength="32" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" autocomplete="username" '
+        '<form class="begin" method="get" action="/rate"><p><label for="rater">Name</label><input id="rater" '
+        'name="rater" required maxlength="32" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" autocomplete="username" '
         'aria-describedby="name-form"></p><p id="name-form" class="soft">Letters, digits, dot, dash and underscore.'
         f"</p><button>Begin</button></form>{begun}"
         '<p><a href="/ratings.csv">All ratings as CSV</a></p>'
@@ -147,12 +147,18 @@ def done_page(rater: str, total: int) -> str:
     return _document("All rated", body)
 
 
+def refused_page(message: str) -> str:
+    """What a browser shows of a request that is not answered."""
+    body = f'<h1>This did not work</h1><p>{escape(message)}</p><p><a href="/">To the start</a></p>'
+    return _document("This did not work", body)
+
+
 def _document(title: str, body: str, script: bool = False) -> str:
     loaded = '<script src="/form.js" defer></script>' if script else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(title)}</title><link rel="stylesheet" href="/form.css">'
+        f'<title>{escape(title)}</title><link rel="icon" href="/icon.svg"><link rel="stylesheet" href="/form.css">'
         f"{loaded}</head><body><main>{body}"
         '<footer class="soft">For the quality control of data. Not for clinical use.</footer>'
         "</main></body></html>\n"

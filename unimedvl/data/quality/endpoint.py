@@ -29,6 +29,14 @@ _LONGEST_ANSWER = 2**24
 _LONGEST_PAUSE = 60.0
 
 
+class EndpointError(DataError):
+    """A request that the server did not answer as it should."""
+
+
+class Halted(DataError):
+    """No record's own fault: a server is taken for gone, or answers can't be kept; what is left had better wait."""
+
+
 @dataclass(frozen=True)
 class EndpointCaptioner:
     """A server's model as captioner.
@@ -76,7 +84,8 @@ class EndpointCaptioner:
         """n captions. A server that gives fewer for a request is asked again, with the next seed.
 
         Raises:
-            DataError: the image can't be read, or the server can't be reached or doesn't answer as it should.
+            DataError: the image can't be read.
+            EndpointError: the server can't be reached or doesn't answer as it should.
         """
         content = [
             {"type": "image_url", "image_url": {"url": data_url(image)}},
@@ -95,6 +104,15 @@ class EndpointCaptioner:
             captions += self._texts(self._post(json.dumps(asked).encode()))
         return captions[:n]
 
+    def greet(self) -> None:
+        """Ask for one token, to see that address, model and key are right.
+
+        Raises:
+            EndpointError: the server can't be reached, or refuses.
+        """
+        asked = {"model": self.model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1}
+        self._choices(self._post(json.dumps(asked).encode()))
+
     @property
     def _address(self) -> str:
         return f"{self.url.rstrip('/')}/chat/completions"
@@ -109,14 +127,18 @@ class EndpointCaptioner:
             try:
                 return self._send(body)
             except urllib.error.HTTPError as error:
-                problem = f"status {error.code}: {_said(error)}"
+                problem = f"status {error.code}: {self._keyless(_said(error))}"
                 if error.code not in _PASSING:
-                    raise DataError(f"{self._address}: {problem}") from error
+                    raise EndpointError(f"{self._address}: {problem}") from error
                 pause = max(pause, _seconds(error.headers.get("Retry-After")))
             # Refused, cut off, timed out, or no HTTP; a URLError is an OSError and carries the reason.
             except (OSError, http.client.HTTPException) as error:
                 problem = str(getattr(error, "reason", error)) or type(error).__name__
-        raise DataError(f"{self._address}: no answer in {self.tries} tries: {problem}")
+        raise EndpointError(f"{self._address}: no answer in {self.tries} tries: {problem}")
+
+    def _keyless(self, said: str) -> str:
+        """What the server said, without the key, which some repeat in what they say of it."""
+        return said.replace(self.key, "***") if self.key else said
 
     def _send(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}
@@ -126,17 +148,74 @@ class EndpointCaptioner:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout_s) as answer:
             data = answer.read(_LONGEST_ANSWER + 1)
         if len(data) > _LONGEST_ANSWER:
-            raise DataError(f"{self._address}: the answer has over {_LONGEST_ANSWER} bytes")
+            raise EndpointError(f"{self._address}: the answer has over {_LONGEST_ANSWER} bytes")
         return data
 
     def _texts(self, answer: bytes) -> list[str]:
         try:
-            texts = [choice["message"]["content"] for choice in json.loads(answer)["choices"]]
-        except (ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{self._address}: no chat completion: {_short(answer)}") from error
+            texts = [choice["message"]["content"] for choice in self._choices(answer)]
+        except (LookupError, TypeError) as error:
+            raise self._no_completion(answer) from error
         if not texts or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{self._address}: expected texts in choices, found {_short(answer)}")
+            raise EndpointError(f"{self._address}: expected texts in choices, found {self._shown(answer)}")
         return texts
+
+    def _choices(self, answer: bytes) -> list:
+        try:
+            choices = json.loads(answer)["choices"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise self._no_completion(answer) from error
+        if not isinstance(choices, list):
+            raise self._no_completion(answer)
+        return choices
+
+    def _no_completion(self, answer: bytes) -> EndpointError:
+        return EndpointError(f"{self._address}: no chat completion: {self._shown(answer)}")
+
+    def _shown(self, answer: bytes) -> str:
+        return self._keyless(_short(answer))
+
+
+@dataclass
+class Watch:
+    """Counts the requests to a server that failed one after another, and stops what goes on asking in vain.
+
+    most: so many in a row, and the server is taken for gone. A failure between answers is the request's own.
+    """
+
+    endpoint: EndpointCaptioner
+    most: int
+    failed: int = field(default=0, init=False)
+
+    def asked(self, ask: Callable[[], str]) -> str:
+        """What `ask` gives.
+
+        Raises:
+            EndpointError: as `ask` raises it.
+            Halted: it raised that for the last of `most` in a row.
+        """
+        try:
+            said = ask()
+        except EndpointError as error:
+            self.failed += 1
+            if self.failed >= self.most:
+                raise self._lost(error) from error
+            raise
+        self.failed = 0
+        return said
+
+    def settle(self) -> None:
+        """See, where the last request failed, that the server is there. Raises Halted where it is not."""
+        if self.failed:
+            try:
+                self.endpoint.greet()
+            except EndpointError as error:
+                raise self._lost(error) from error
+
+    def _lost(self, error: EndpointError) -> Halted:
+        again = "see that the server runs and start again, which goes on from here"
+        times = "once" if self.failed == 1 else f"{self.failed} times in a row"
+        return Halted(f"{error}; failed {times}; {again}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from unimedvl.data.edits import edit_turns
 from unimedvl.data.error import DataError
+from unimedvl.data.interleaved.degradation import Degradation
 from unimedvl.data.record import Group, Message, Picture, Record
 from unimedvl.data.slices import png
-from unimedvl.data.source import Item, Sample, Source, answer, need, question
+from unimedvl.data.source import Item, LazySample, Sample, Source, answer, need, question
 from unimedvl.phantoms import SIMULATORS, Study
 from unimedvl.phantoms.brain_ct import companion_ct
 from unimedvl.phantoms.captions import caption, plan
-from unimedvl.phantoms.examples import degrade, to_pixels
+from unimedvl.phantoms.counterfactuals import counterfactual
+from unimedvl.phantoms.edits import change_told
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
@@ -27,7 +30,10 @@ from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.tasks import UPSCALE_FACTOR
 
 FILE = "phantoms.json"
-QUESTIONS = 4  # of a study
+QUESTIONS = 4  # of a study, at least
+_PAIRS = {"his": 1, "mri": 2}  # of a study beside what every modality has
+_HELD = 2  # studies whose records are remembered: they are looked at one after another
+_COARSE = Degradation("bicubic", UPSCALE_FACTOR)
 _SEQUENCES = {"t2": "T2", "flair": "FLAIR"}
 # Names and arrays of images: [H, W, 3] uint8, or [H, W] bool.
 Named = Sequence[tuple[str, np.ndarray]]
@@ -40,7 +46,7 @@ class Settings(BaseModel):
 
     studies: int = Field(gt=0)
     first_seed: int = Field(default=FIRST_TRAINING_SEED, ge=0)
-    size: int = Field(default=128, ge=64, le=512)
+    size: int = Field(default=128, ge=64, le=512, multiple_of=UPSCALE_FACTOR)
     modalities: tuple[str, ...] = Field(default=tuple(SIMULATORS), min_length=1)
 
     @field_validator("modalities")
@@ -53,11 +59,19 @@ class Settings(BaseModel):
 
 
 def read(root: Path) -> Iterator[Item]:
-    """The records of every study, modalities in turn."""
+    """The records of every study, modalities in turn. A study is rendered when one of its records is looked at."""
     settings = _settings(need(root, FILE))
+    records = lru_cache(maxsize=_HELD)(_records)
     for number in range(settings.studies):
         modality = settings.modalities[number % len(settings.modalities)]
-        yield from _records(modality, settings.first_seed + number, settings.size)
+        seed = settings.first_seed + number
+        for place in range(_count(modality)):
+            make = partial(_record, records, (modality, seed, settings.size), place)
+            yield LazySample("test" if seed < FIRST_TRAINING_SEED else "train", make)
+
+
+def _record(records: Callable[..., list[Sample]], study: tuple[str, int, int], place: int) -> Sample:
+    return records(*study)[place]
 
 
 def _settings(file: Path) -> Settings:
@@ -70,11 +84,19 @@ def _settings(file: Path) -> Settings:
         raise DataError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _records(modality: str, seed: int, size: int) -> Iterator[Sample]:
+def _count(modality: str) -> int:
+    """Records of a study; what it has none of, such as a change of no finding, further questions make up for."""
+    return 5 + QUESTIONS + _PAIRS.get(modality, 0)
+
+
+def _records(modality: str, seed: int, size: int) -> list[Sample]:
     simulator = SIMULATORS[modality]
     about = _About(simulator.render(simulator.sample(seed), size), np.random.default_rng((seed, 1)))
-    for make in (_report, _questions, _generation, _upscaling, _segmentation, _counterfactual, _pairs):
-        yield from make(about)
+    asked = _questions(about)
+    made = [*_report(about), *islice(asked, QUESTIONS)]
+    for make in (_generation, _upscaling, _segmentation, _counterfactual, _pairs):
+        made += make(about)
+    return made + list(islice(asked, _count(modality) - len(made)))
 
 
 @dataclass
@@ -138,12 +160,12 @@ def _report(about: _About) -> Iterator[Sample]:
 
 
 def _questions(about: _About) -> Iterator[Sample]:
-    """One of each kind, and others."""
+    """One of each kind, then the others."""
     view = about.view()
     asked = questions(about.study, about.rng, view)
     first = {q.kind: q for q in _shuffled(asked, about.rng)}
     others = [q for q in _shuffled(asked, about.rng) if q not in first.values()]
-    for q in [*first.values(), *others][:QUESTIONS]:
+    for q in [*first.values(), *others]:
         turns = question(q.text), answer(q.answer)
         yield about.sample("understanding", "vqa", turns, [about.image(view)], kind=q.kind, topic=q.topic)
 
@@ -161,11 +183,10 @@ def _generation(about: _About) -> Iterator[Sample]:
 
 def _upscaling(about: _About) -> Iterator[Sample]:
     name, target = about.image(about.view())
-    low = degrade(to_pixels(target)).permute(1, 2, 0).add(1).mul(127.5).round().byte().numpy()
-    turns = edit_turns("upscale", name, factor=UPSCALE_FACTOR)
-    how = f"bicubic, antialiased, to a {UPSCALE_FACTOR}th of the sides and back"
-    pair = [(f"{name}-low", low)], [(name, target)]
-    yield about.sample("interleaved", "super_resolution", turns, *pair, degradation=how)
+    coarse = _COARSE.applied(target, about.key)
+    turns = edit_turns("upscale", name, factor=_COARSE.factor)
+    pair = [(f"{name}-low", coarse)], [(name, target)]
+    yield about.sample("interleaved", "super_resolution", turns, *pair, **_COARSE.attributes())
 
 
 def _segmentation(about: _About) -> Iterator[Sample]:
@@ -182,21 +203,21 @@ def _segmentation(about: _About) -> Iterator[Sample]:
 
 
 def _counterfactual(about: _About) -> Iterator[Sample]:
-    """The same patient before and after one finding: it resolves, or is new."""
-    study, rng = about.study, about.rng
-    if not study.findings:
+    """The same patient before and after one finding: it resolves, is new, or becomes better or worse."""
+    study = about.study
+    made = counterfactual(study, about.rng)
+    if made is None:
         return
-    finding = study.findings[rng.integers(len(study.findings))]
-    rest = tuple(f for f in study.findings if f is not finding)
-    view = next(iter(study.images))
-    name, ill = about.image(view)
-    well = SIMULATORS[study.modality].render(study.case.with_findings(rest), ill.shape[0]).images[view]
-    without = f"{name}-without-{finding.name.replace(' ', '-')}"
-    change, pair = "resolved", [(name, ill), (without, well)]
-    if rng.random() < 0.5:
-        change, pair = "new", pair[::-1]
-    turns = edit_turns("counterfactual", name, modality=study.modality, finding=finding, change=change)
-    yield about.sample("interleaved", "counterfactual", turns, pair[:1], pair[1:], change=change, finding=finding.name)
+    view, finding = next(iter(study.images)), made.finding
+    other = f"{about.key}-{view}-{made.change}-{finding.name.replace(' ', '-')}"
+    pair = [
+        about.image(view) if shown is study else (other, shown.images[view]) for shown in (made.before, made.after)
+    ]
+    turns = edit_turns("counterfactual", pair[0][0], modality=study.modality, finding=finding, change=made.change)
+    change, explanation = change_told(study.modality, finding, made.change)
+    told = {"change": made.change, "finding": finding.name, "severity": finding.severity}
+    told |= {"change_in_words": change, "explanation": explanation}
+    yield about.sample("interleaved", "counterfactual", turns, pair[:1], pair[1:], **told)
 
 
 def _pairs(about: _About) -> Iterator[Sample]:
@@ -228,7 +249,7 @@ SOURCE = Source(
     expected={"train": None, "test": None},
     read=read,
     notes=f"Simulated; no patients. A folder with {FILE} says how many studies, of which seeds, size and modalities; a "
-    "study gives eight to eleven records.",
+    "study gives nine to eleven records.",
     tasks=(
         "vqa", "report", "text_to_image", "super_resolution", "segmentation", "counterfactual", "staining",
         "translation",

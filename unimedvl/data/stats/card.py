@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from unimedvl.data.page import document, number, table
+from unimedvl.data.page import document, number, simulated_note, table
 from unimedvl.data.stats.count import GROUPS, Counts
 from unimedvl.data.stats.plots import bars, histogram, summary
 from unimedvl.data.stats.tally import Histogram
@@ -23,9 +23,7 @@ def card(stages: Sequence[Counts], title: str, simulated: Sequence[str] = ()) ->
         "<p>What is in the records, counted in one pass. Images count as simulated or synthetic where a record "
         "says so; of others nothing is known but what their source says. Not for clinical use.</p></header>",
     ]
-    if simulated:
-        names = escape(", ".join(simulated))
-        parts.append(f'<p class="made">Simulated inputs, with no patient behind them: {names}.</p>')
+    parts.append(simulated_note(simulated))
     if len(stages) > 1:
         parts.append(_overview(stages))
     parts += [_stage(counts) for counts in stages]
@@ -50,7 +48,7 @@ def _stage(counts: Counts) -> str:
     figures += [
         _measured("Length of the text in characters", counts.characters),
         _measured("Turns of the conversation", counts.turns),
-        _measured("Shorter side of the images in pixels", counts.shortest_side),
+        _measured("Shorter side of images in pixels", counts.shortest_side),
         _figure("Sizes of images", bars(counts.sizes.ordered(), "Sizes of images", 8), _unsized(counts)),
     ]
     return (

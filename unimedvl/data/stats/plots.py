@@ -63,7 +63,7 @@ def histogram(values: Histogram, title: str) -> str:
     end, last = step * len(bins), bins[-1].high - values.whole
     parts.append(f'<line class="axis" x1="0" x2="{_WIDTH}" y1="{_TALL}" y2="{_TALL}"/>')
     parts.append(f'<text x="0" y="{_TALL + 14}">{number(bins[0].low)}</text>')
-    if last > bins[0].low:
+    if number(last) != number(bins[0].low):
         anchor = ' text-anchor="end"' if len(bins) > 2 else ""
         parts.append(f'<text x="{end:.1f}" y="{_TALL + 14}"{anchor}>{number(last)}</text>')
     return _svg(_WIDTH, _TALL + 18, f"{title}: {summary(values)}", "".join(parts))
