@@ -94,3 +94,49 @@ def test_changes_by_a_grade_are_among_the_records(settings, read):
 def test_wrong_settings_are_one_line_that_names_the_field(settings, values, message):
     with pytest.raises(DataError, match=message):
         list(source("phantoms").read(settings(**values)))
+
+
+def test_topics_that_are_left_out_are_not_asked_about(settings, read):
+    for left_out in ([], ["presence", "modality"]):
+        asked = read("phantoms", settings(studies=8, size=64, leave_out=left_out)).records
+        topics = {r.attributes["topic"] for r in asked if r.sub_task_type == "vqa"}
+        assert bool(topics & {"presence", "modality"}) == (not left_out)
+
+
+def test_conversations_have_several_questions(settings, read):
+    wanted = {"studies": 8, "size": 64, "questions": 2, "turns": 5}
+    asked = [r for r in read("phantoms", settings(**wanted)).records if r.sub_task_type == "vqa"]
+    single = {r.message[0].value for r in read("phantoms", settings(studies=8, size=64)).records}
+    assert {r.message[0].value for r in asked} - single
+    for r in asked:
+        said = [m.value for m in r.message]
+        assert said[0].startswith("<image>\n") and "<image>" not in "".join(said[1:])
+        assert len(said) == 2 if "reasoned" in r.attributes else 2 <= len(said) <= 10
+        assert len(set(zip(said[::2], said[1::2], strict=True))) == len(said) // 2
+    assert any(len(r.message) > 6 for r in asked)
+
+
+def test_some_questions_are_thought_through_first(settings, read):
+    asked = [r for r in read("phantoms", settings(studies=16, size=64)).records if r.sub_task_type == "vqa"]
+    thought = [r for r in asked if "reasoned" in r.attributes]
+    assert 0 < len(thought) < len(asked) / 4
+    for r in thought:
+        assert r.message[0].value.startswith("<image>\nThink first. ")
+        assert r.message[1].value.startswith("<think> ") and "</think> " in r.message[1].value
+
+
+def test_regions_are_the_boxes_of_what_is_asked_for(settings, read):
+    records = read("phantoms", settings(studies=9, first_seed=40, size=64)).records
+    with_region = [r for r in records if "region" in r.attributes]
+    assert {r.sub_task_type for r in with_region} == {"text_to_image", "segmentation", "counterfactual"}
+    for r in with_region:
+        left, top, right, bottom, *_ = map(float, r.attributes["region"].split())
+        assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+        if r.sub_task_type == "segmentation":
+            mask = simulate(r.modality, int(r.study.split("-")[-1]), 64).masks[r.attributes["target"]]
+            rows, columns = np.nonzero(mask)
+            found = [columns.min() / 64, rows.min() / 64, (columns.max() + 1) / 64, (rows.max() + 1) / 64]
+            assert (left, top, right, bottom) == pytest.approx(found, abs=1e-3)
+    plain = [r for r in records if r.sub_task_type == "text_to_image" and "region" not in r.attributes]
+    assert all("normal" in r.message[0].value.lower() or not simulate(
+        r.modality, int(r.study.split("-")[-1]), 64).findings for r in plain)  # fmt: skip

@@ -14,6 +14,7 @@ from unimedvl.phantoms.vocabulary import (
     phrase,
     view_of,
 )
+from unimedvl.tasks import THINK_FIRST
 
 # The bare caption is the commonest request.
 OPENINGS = ("{}", "{}", "{}", "show {}", "generate {}", "a realistic {}")
@@ -61,3 +62,9 @@ def _what(study: Study, rng: Rng) -> str:
     modality = modality_of(study)
     phrases = [phrase(modality.term(f.name), f, rng) for f in ordered(study)]
     return listed(list(dict.fromkeys(phrases))) if phrases else ""
+
+
+def reasoned(study: Study, view: str, rng: Rng, question: str, answer: str) -> tuple[str, str]:
+    """A question and its answer, thought through first: what is seen, between think tags, then the answer."""
+    shown = plan(study, view, rng).rsplit(". ", 2)[-2]
+    return f"{THINK_FIRST} {question}", f"<think> {shown}. </think> {answer}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.chest_grading import CHEST
 from unimedvl.phantoms.edits import Change
 from unimedvl.phantoms.study import Case, Finding, Grading, Study
 
@@ -71,10 +70,7 @@ def easing(study: Study, finding: Finding, rng: np.random.Generator) -> Counterf
 
 def gradings(modality: str) -> Mapping[str, Grading]:
     """By what a modality's findings are graded; those that are not named can't be milder."""
-    simulator = SIMULATORS[modality]
-    own = getattr(simulator, "GRADING", None)
-    # The films and slices of the volumetric chest share its findings, and the sizes of these.
-    return own if own is not None else CHEST if hasattr(simulator, "SIZES") else {}
+    return getattr(SIMULATORS[modality], "GRADING", {})
 
 
 def _reversed(made: Counterfactual, finding: Finding, change: Change) -> Counterfactual:

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from unimedvl.phantoms import chest
 from unimedvl.phantoms.chest_findings import FINDINGS, GRADES, LEVELS, SIDED, SIZES, STATIONS, brim, zone
+from unimedvl.phantoms.chest_grading import CHEST as GRADING
 from unimedvl.phantoms.solids import Points
 from unimedvl.phantoms.study import Case, Finding, Side, Study
 
@@ -31,7 +32,9 @@ SHARES = {"pleural effusion": 0.142, "pneumothorax": 0.137, "consolidation": 0.1
           "emphysema": 0.155, "lymphadenopathy": 0.148, "cardiomegaly": 0.163}  # fmt: skip
 LEAST = 0.0012  # of the image: what covers less is not offered as a structure
 
-__all__ = ["FINDINGS", "MODALITY", "SIDED", "VIEWS", "WINDOWS", "hounsfield", "of", "render", "sample", "window"]
+__all__ = [
+    "FINDINGS", "GRADING", "MODALITY", "SIDED", "VIEWS", "WINDOWS", "hounsfield", "of", "render", "sample", "window"
+]  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- sampling

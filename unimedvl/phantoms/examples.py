@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unimedvl.phantoms import SIMULATORS, Study, counterfactuals
-from unimedvl.phantoms.captions import caption, plan
+from unimedvl.phantoms.captions import caption, plan, reasoned
 from unimedvl.phantoms.counterfactuals import GRADED
 from unimedvl.phantoms.edits import edit_reply, edit_request
 from unimedvl.phantoms.questions import questions
@@ -64,8 +64,7 @@ def ask(study: Study, rng: np.random.Generator, among: Sequence[str] | None = No
         q = pool[rng.integers(len(pool))]
         turns.append((q.text, q.answer))
     if rng.random() < THINKING:  # reasoned: what is seen, then the answer to the first question
-        (question, answer), shown = turns[0], plan(study, view, rng).rsplit(". ", 2)[-2]
-        turns = [(f"{THINK_FIRST} {question}", f"<think> {shown}. </think> {answer}")]
+        turns = [reasoned(study, view, rng, *turns[0])]
     return Example("ask", (to_pixels(study.images[view]),), tuple(dict.fromkeys(turns)))
 
 

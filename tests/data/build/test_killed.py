@@ -49,8 +49,8 @@ def finish(process: subprocess.Popen) -> dict:
 
 
 def files(folder: Path) -> list[Path]:
-    found = [p for p in folder.rglob("*") if p.is_file()] if folder.exists() else []
-    return [p for p in found if p.name not in LOCKS]
+    """Those of a folder in which a build may run: `os.walk` passes over what it removes meanwhile."""
+    return [Path(top, name) for top, _, names in os.walk(folder) for name in names if name not in LOCKS]
 
 
 def hashes(folder: Path) -> dict[str, str]:

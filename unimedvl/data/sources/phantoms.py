@@ -20,17 +20,19 @@ from unimedvl.data.slices import png
 from unimedvl.data.source import Item, LazySample, Sample, Source, answer, need, question
 from unimedvl.phantoms import SIMULATORS, Study
 from unimedvl.phantoms.brain_ct import companion_ct
-from unimedvl.phantoms.captions import caption, plan
+from unimedvl.phantoms.captions import caption, plan, reasoned
 from unimedvl.phantoms.counterfactuals import counterfactual
 from unimedvl.phantoms.edits import change_told
-from unimedvl.phantoms.questions import questions
+from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.tasks import UPSCALE_FACTOR
 
 FILE = "phantoms.json"
-QUESTIONS = 4  # of a study, at least
+# Topics that a conversation comes back to: they are harder to learn than what kind of image it is.
+_HARD = ("presence", "normality", "finding", "side", "severity", "place")
+_HARD_SHARE, _REASONED = 0.7, 0.12  # of questions in conversations; of records that are thought through first
 _PAIRS = {"his": 1, "mri": 2}  # of a study beside what every modality has
 _HELD = 2  # studies whose records are remembered: they are looked at one after another
 _COARSE = Degradation("bicubic", UPSCALE_FACTOR)
@@ -40,14 +42,21 @@ Named = Sequence[tuple[str, np.ndarray]]
 
 
 class Settings(BaseModel):
-    """What the file says. Seeds below `study.FIRST_TRAINING_SEED` are held out: their records are of the test split."""
+    """What the file says. Seeds below `study.FIRST_TRAINING_SEED` are held out: their records are of the test split.
 
-    model_config = ConfigDict(extra="forbid")
+    questions: records of questions that a study has at least. turns: questions of such a record, at most; where there
+    are several, most are about findings. leave_out: topics that are not asked about, such as what is too fine to see.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     studies: int = Field(gt=0)
     first_seed: int = Field(default=FIRST_TRAINING_SEED, ge=0)
     size: int = Field(default=128, ge=64, le=512, multiple_of=UPSCALE_FACTOR)
     modalities: tuple[str, ...] = Field(default=tuple(SIMULATORS), min_length=1)
+    questions: int = Field(default=4, ge=0)
+    turns: int = Field(default=1, gt=0)
+    leave_out: tuple[str, ...] = ()
 
     @field_validator("modalities")
     @classmethod
@@ -65,12 +74,12 @@ def read(root: Path) -> Iterator[Item]:
     for number in range(settings.studies):
         modality = settings.modalities[number % len(settings.modalities)]
         seed = settings.first_seed + number
-        for place in range(_count(modality)):
-            make = partial(_record, records, (modality, seed, settings.size), place)
+        for place in range(_count(modality, settings)):
+            make = partial(_record, records, (modality, seed, settings), place)
             yield LazySample("test" if seed < FIRST_TRAINING_SEED else "train", make)
 
 
-def _record(records: Callable[..., list[Sample]], study: tuple[str, int, int], place: int) -> Sample:
+def _record(records: Callable[..., list[Sample]], study: tuple[str, int, Settings], place: int) -> Sample:
     return records(*study)[place]
 
 
@@ -84,19 +93,19 @@ def _settings(file: Path) -> Settings:
         raise DataError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _count(modality: str) -> int:
+def _count(modality: str, settings: Settings) -> int:
     """Records of a study; what it has none of, such as a change of no finding, further questions make up for."""
-    return 5 + QUESTIONS + _PAIRS.get(modality, 0)
+    return 5 + settings.questions + _PAIRS.get(modality, 0)
 
 
-def _records(modality: str, seed: int, size: int) -> list[Sample]:
+def _records(modality: str, seed: int, settings: Settings) -> list[Sample]:
     simulator = SIMULATORS[modality]
-    about = _About(simulator.render(simulator.sample(seed), size), np.random.default_rng((seed, 1)))
-    asked = _questions(about)
-    made = [*_report(about), *islice(asked, QUESTIONS)]
+    about = _About(simulator.render(simulator.sample(seed), settings.size), np.random.default_rng((seed, 1)))
+    asked = _questions(about, settings)
+    made = [*_report(about), *islice(asked, settings.questions)]
     for make in (_generation, _upscaling, _segmentation, _counterfactual, _pairs):
         made += make(about)
-    return made + list(islice(asked, _count(modality) - len(made)))
+    return made + list(islice(asked, _count(modality, settings) - len(made)))
 
 
 @dataclass
@@ -159,15 +168,34 @@ def _report(about: _About) -> Iterator[Sample]:
     yield about.sample("understanding", "report", turns, [about.image(view)])
 
 
-def _questions(about: _About) -> Iterator[Sample]:
-    """One of each kind, then the others."""
-    view = about.view()
-    asked = questions(about.study, about.rng, view)
-    first = {q.kind: q for q in _shuffled(asked, about.rng)}
-    others = [q for q in _shuffled(asked, about.rng) if q not in first.values()]
-    for q in [*first.values(), *others]:
-        turns = question(q.text), answer(q.answer)
-        yield about.sample("understanding", "vqa", turns, [about.image(view)], kind=q.kind, topic=q.topic)
+def _questions(about: _About, settings: Settings) -> Iterator[Sample]:
+    """Single ones, one of each kind first and then the others, or conversations without end."""
+    view, rng = about.view(), about.rng
+    asked = [q for q in questions(about.study, rng, view) if q.topic not in settings.leave_out]
+    singles = _each_kind_first(asked, rng) if settings.turns == 1 else None
+    while True:
+        told = _conversation(asked, rng, settings.turns) if singles is None else list(islice(singles, 1))
+        if not told:
+            return
+        named = {"kind": told[0].kind, "topic": told[0].topic} if len(told) == 1 else {}
+        turns = list(dict.fromkeys((q.text, q.answer) for q in told))
+        if rng.random() < _REASONED:
+            turns, named = [reasoned(about.study, view, rng, *turns[0])], {**named, "reasoned": "yes"}
+        messages = [m for asked_of, answered in turns for m in (question(asked_of, 0), answer(answered))]
+        messages[0] = question(turns[0][0])
+        yield about.sample("understanding", "vqa", tuple(messages), [about.image(view)], **named)
+
+
+def _each_kind_first(asked: list[Question], rng: np.random.Generator) -> Iterator[Question]:
+    first = {q.kind: q for q in _shuffled(asked, rng)}
+    yield from first.values()
+    yield from (q for q in _shuffled(asked, rng) if q not in first.values())
+
+
+def _conversation(asked: list[Question], rng: np.random.Generator, turns: int) -> list[Question]:
+    hard = [q for q in asked if q.topic in _HARD]
+    pools = [hard if hard and rng.random() < _HARD_SHARE else asked for _ in range(turns)]
+    return [pool[rng.integers(len(pool))] for pool in pools]
 
 
 def _shuffled(items: list, rng: np.random.Generator) -> list:
@@ -178,7 +206,20 @@ def _generation(about: _About) -> Iterator[Sample]:
     view = about.view()
     request = question(caption(about.study, view, about.rng), 0)
     turns = request, answer(plan(about.study, view, about.rng))
-    yield about.sample("generation", "text_to_image", turns, outputs=[about.image(view)])
+    found = [about.study.masks[f.name] for f in about.study.findings if f.name in about.study.masks]
+    yield about.sample("generation", "text_to_image", turns, outputs=[about.image(view)], **_region(found))
+
+
+def _region(masks: Sequence[np.ndarray]) -> dict[str, str]:
+    """Boxes about masks [H, W] bool, as an attribute: left, top, right and bottom of each in parts of the image."""
+    boxes = []
+    for mask in masks:
+        if mask.any():
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            ends = (columns[0] / mask.shape[1], rows[0] / mask.shape[0],
+                    (columns[-1] + 1) / mask.shape[1], (rows[-1] + 1) / mask.shape[0])  # fmt: skip
+            boxes.append(" ".join(f"{end:.3f}" for end in ends))
+    return {"region": " ".join(boxes)} if boxes else {}
 
 
 def _upscaling(about: _About) -> Iterator[Sample]:
@@ -199,7 +240,8 @@ def _segmentation(about: _About) -> Iterator[Sample]:
         shown = about.image(next(iter(study.images)))
         mask = f"{about.key}-mask-{target.replace(' ', '-')}", study.masks[target]
         turns = edit_turns("segment", f"{about.key} {target}", target=target)
-        yield about.sample("interleaved", "segmentation", turns, [shown], [mask], target=target)
+        where = _region([study.masks[target]])
+        yield about.sample("interleaved", "segmentation", turns, [shown], [mask], target=target, **where)
 
 
 def _counterfactual(about: _About) -> Iterator[Sample]:
@@ -217,6 +259,7 @@ def _counterfactual(about: _About) -> Iterator[Sample]:
     change, explanation = change_told(study.modality, finding, made.change)
     told = {"change": made.change, "finding": finding.name, "severity": finding.severity}
     told |= {"change_in_words": change, "explanation": explanation}
+    told |= _region([] if made.where is None else [made.where])
     yield about.sample("interleaved", "counterfactual", turns, pair[:1], pair[1:], **told)
 
 
