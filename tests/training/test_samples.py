@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unimedvl.data.record import Record
-from unimedvl.sequence import Latent, Seen, Text, pack, token_count
+from unimedvl.sequence import Latent, Seen, Text, pack
 from unimedvl.tasks import TASKS
 from unimedvl.training.batches import PackedSamples, seed_of, training_batch
 from unimedvl.training.error import TrainingError
@@ -89,6 +89,16 @@ def test_a_target_stands_in_its_sequence_and_its_sequence_in_the_pack_as_often_a
     for sequence in sequences:
         targets = [s for s in sequence if isinstance(s, Latent)]
         assert len(targets) == 3 and len({id(t.pixels) for t in targets}) == 1
+
+
+@pytest.mark.parametrize(("planning", "spoken"), [(0.0, 0), (1.0, 1)])
+def test_an_image_is_planned_in_words_as_often_as_asked(samples, tiny, planning, spoken):
+    ours = samples(planning=planning, mixture={"generate": 1}, drop={"text": 0})
+    for position in range(5):
+        [sequence] = ours.sequences(position)[1]
+        request, *plan, target = sequence
+        assert len(plan) == spoken and isinstance(target, Latent)
+        assert tiny.tokenizer.decode(request.ids).startswith("Think first. ") == bool(spoken)
 
 
 def test_a_sample_depends_on_seed_and_position_alone(samples):

@@ -132,6 +132,8 @@ class Stage(_Strict):
     schedule: constant, or half a cosine down to a twentieth.
     vit_sides, vae_sides: largest and smallest side of images, px; the checkpoint's own where None.
     ema: decay of the moving average.
+    planning: how often an image whose record has a plan in words is planned first, and asked to be; otherwise it is
+        drawn straight from its request.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
@@ -148,6 +150,7 @@ class Stage(_Strict):
     vit_sides: Sides | None = None
     vae_sides: Sides | None = None
     ema: float = Field(default=0.995, ge=0, lt=1)
+    planning: Share = 0.5
     loss: Loss = Loss()
     drop: Drop = Drop()
     noise: Noise = Noise()

@@ -17,7 +17,7 @@ from unimedvl.data.examples import example_of, outlined
 from unimedvl.data.loader import Mixture
 from unimedvl.model.config import ModelConfig
 from unimedvl.sequence import Latent, Seen, Segment, Text, token_count
-from unimedvl.tasks import TASKS, Example
+from unimedvl.tasks import TASKS, THINK_FIRST, Example
 from unimedvl.tokenizer import Tokenizer
 from unimedvl.training.recipe import Drop, Stage
 from unimedvl.transforms import Prepare
@@ -42,6 +42,8 @@ class Samples:
     def _learnt(self, example: Example, position: int) -> list[list[Segment]]:
         stage, task = self.stage, example.task
         rng = np.random.default_rng((self.seed, position))
+        if TASKS[task].planned:
+            example = _planned(example, rng.random() < stage.planning)
         targets = tuple(t for t in example.targets for _ in range(stage.noise.each))
         whole = TASKS[task].sequence(replace(example, targets=targets), self.prepare)
         sequences = []
@@ -51,6 +53,13 @@ class Samples:
                 kept = focus(kept, example.focus, stage.loss.focus.get(task, 0.0))
             sequences.append(noise_wholly(kept, stage.noise.pure.get(task, 0.0), rng))
         return sequences
+
+
+def _planned(example: Example, aloud: bool) -> Example:
+    """An example whose image is planned in words first, and asked to be, or is drawn straight from its request."""
+    (request, plan), *more = example.turns
+    turn = (f"{THINK_FIRST} {request}", plan) if plan and aloud else (request, "")
+    return replace(example, turns=(turn, *more))
 
 
 def prepare_for(
