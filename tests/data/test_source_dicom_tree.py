@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 
@@ -91,3 +92,56 @@ def test_truncated_pixels_are_an_error_when_they_are_loaded(miniature, read):
     file.write_bytes(file.read_bytes()[:-5000])
     with pytest.raises(DataError, match="IM0002.dcm: "):
         got.samples[2].images[0]()
+
+
+def _with_reports(root, rows: list[tuple[str, str]]):
+    with (root / "reports.csv").open("w", newline="") as out:
+        csv.writer(out).writerows([("study", "report"), *rows])
+    return root
+
+
+def test_a_table_of_reports_gives_each_study_its_own_with_all_its_images(miniature, read):
+    root = miniature("dicom-tree")
+    data = pydicom.dcmread(root / "other/IM0002.dcm")
+    data.SOPInstanceUID, data.StudyInstanceUID, data.BodyPartExamined = f"{_ROOT}9.77", f"{_ROOT}1", "CHEST"
+    data.save_as(root / "other/IM0003.dcm")
+    said = "EXAMINATION: X-ray\n\nFINDINGS:  The lungs\nare clear.\n\nIMPRESSION: Normal."
+    got = read("dicom-tree", _with_reports(root, [(f"{_ROOT}1", said), (f"{_ROOT}2", "A tumour, without headings.")]))
+    assert not got.faults
+    chest, brain = (s for s in got.samples if s.record.sub_task_type == "report")
+    assert [m.value for m in chest.record.message] == [
+        "<image>\n<image>\nWrite the findings and impression of this study.",
+        "Findings: The lungs are clear. Impression: Normal.",
+    ]
+    assert brain.record.message[1].value == "A tumour, without headings."
+    first = got.records[0]
+    assert (chest.record.modality, chest.record.patient, chest.record.study) == ("cxr", first.patient, first.study)
+    assert len(chest.images) == len(chest.record.input_img) == 2 and chest.images[0]() == got.samples[0].images[0]()
+    assert len({r.id for r in got.records}) == len(got.records) == 6
+
+
+def test_reports_without_images_twice_or_of_volumes_are_faults(miniature, read, monkeypatch):
+    monkeypatch.setattr("unimedvl.data.sources.dicom_tree.MOST_VIEWS", 1)
+    root = miniature("dicom-tree")
+    data = pydicom.dcmread(root / "other/IM0002.dcm")
+    data.SOPInstanceUID, data.StudyInstanceUID = f"{_ROOT}9.77", f"{_ROOT}1"
+    data.save_as(root / "other/IM0003.dcm")
+    rows = [("1.2.3", "Clear."), (f"{_ROOT}2", "One."), (f"{_ROOT}2", "Two."), (f"{_ROOT}1", "Clear."),
+            ("", "Clear."), (f"{_ROOT}3", "___")]  # fmt: skip
+    got = read("dicom-tree", _with_reports(root, rows))
+    assert [r.sub_task_type for r in got.records].count("report") == 1
+    assert [f.reason.split(";")[0] for f in got.faults] == [
+        "study: no image of it is in the folder",
+        "study: another row has a report of it",
+        "study: it has 2 images, and a report can be read with 1 at most",
+        "study: empty",
+        "no usable report: expected text, found neither or only removed words",
+    ]
+    assert [f.where for f in got.faults] == [f"{root / 'reports.csv'}: row {n}" for n in (2, 4, 5, 6, 7)]
+
+
+def test_a_table_and_a_log_are_passed_over_at_the_top_alone(miniature, read):
+    root = miniature("dicom-tree")
+    for name in ("audit.jsonl", "other/audit.jsonl"):
+        (root / name).write_text("{}\n" * 20)
+    assert [f.where for f in read("dicom-tree", root).faults] == [str(root / "other/audit.jsonl")]

@@ -19,6 +19,8 @@ from unimedvl.cli.options import OutputOptions, free_file
 from unimedvl.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from PIL.Image import Image
 
@@ -64,6 +66,9 @@ def write(
     modality: Modality = None,
     size: Size = 128,
     seed: Seed = 0,
+    dicom: Annotated[
+        bool, Option("--dicom", help="DICOM files in dicom/ and a table reports.csv instead, as a clinic has them.")
+    ] = False,
 ) -> None:
     """Write studies as PNG images and masks, and their truth as lines of JSON in truth.jsonl."""
     terminal = Terminal(output)
@@ -72,9 +77,7 @@ def write(
         draft = folder.absolute().parent / f".{folder.name}-{secrets.token_hex(4)}"
         try:
             draft.mkdir()
-            with (draft / "truth.jsonl").open("w", encoding="utf-8") as lines:
-                for study in _studies(modality, count, size, seed):
-                    lines.write(json.dumps(_write_study(study, draft), ensure_ascii=False) + "\n")
+            (_write_dicom if dicom else _write_pictures)(_studies(modality, count, size, seed), draft)
             if folder.exists():
                 folder.rmdir()
             os.replace(draft, folder)
@@ -82,7 +85,8 @@ def write(
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise Failure(f"{folder}: cannot be written ({error.strerror})") from error
-    told = {"folder": str(folder), "studies": count, "truth": str(folder / "truth.jsonl")}
+    name, file = ("reports", "reports.csv") if dicom else ("truth", "truth.jsonl")
+    told = {"folder": str(folder), "studies": count, name: str(folder / file)}
     terminal.document(told) if output.json else terminal.line(folder)
 
 
@@ -104,6 +108,35 @@ def _truth(study: Study) -> dict:
         "attributes": study.attributes,
         "findings": [asdict(finding) for finding in study.findings],
     }
+
+
+def _write_pictures(studies: Iterable[Study], folder: Path) -> None:
+    with (folder / "truth.jsonl").open("w", encoding="utf-8") as lines:
+        for study in studies:
+            lines.write(json.dumps(_write_study(study, folder), ensure_ascii=False) + "\n")
+
+
+def _write_dicom(studies: Iterable[Study], folder: Path) -> None:
+    """A folder a study below dicom/, and a table of their reports by StudyInstanceUID."""
+    import csv
+
+    import numpy as np
+
+    from unimedvl.phantoms.dicom import dicom_of, study_uid
+    from unimedvl.phantoms.language import report
+
+    with (folder / "reports.csv").open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["study", "report"])
+        for study in studies:
+            place = folder / "dicom" / f"{study.modality}-{study.case.seed}"
+            place.mkdir(parents=True)
+            first = next(iter(study.images))
+            for view in study.images:
+                dicom_of(study, view).save_as(place / f"{view}.dcm", enforce_file_format=True)
+            said = report(study, np.random.default_rng(study.case.seed), first)
+            said = said.replace("Findings:", "FINDINGS:").replace(" Impression:", "\n\nIMPRESSION:")
+            table.writerow([study_uid(study), said])
 
 
 def _write_study(study: Study, folder: Path) -> dict:

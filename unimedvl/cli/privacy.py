@@ -48,6 +48,10 @@ def deidentify(
     quarantine: Annotated[
         Path | None, Option(help="Copy what can't be de-identified there, unchanged.", show_default=False)
     ] = None,
+    reports: Annotated[
+        Path | None,
+        Option(help="Table of study (its UID) and report, to go with the images; its words stay.", show_default=False),
+    ] = None,
 ) -> None:
     """De-identify DICOM images: attributes by PS3.15, burned-in text, with an audit log. Check what comes out."""
     terminal = Terminal(output)
@@ -55,12 +59,17 @@ def deidentify(
     from unimedvl.data.privacy.file import Options
     from unimedvl.data.privacy.folder import deidentify_folder
     from unimedvl.data.privacy.key import read_key
+    from unimedvl.data.privacy.reports import read_reports, write_reports
 
     if key_file is not None and out.resolve() in key_file.resolve().parents:
         raise DataError(f"{key_file}: the key lies in the output folder; keep it elsewhere")
     key = read_key(key_file)
+    rows = read_reports(reports) if reports else []
     with terminal.steps("de-identifying") as shown:
         done = deidentify_folder(folder, out, key, Options(dates, text), quarantine=quarantine, progress=shown)
+    if reports:
+        write_reports(rows, out, key)
+        terminal.note(f"{len(rows):,} reports go by new UIDs; their words are as they were", style="yellow")
     for left in done.quarantined[:_TOLD]:
         terminal.note(f"left out: {left.file}: {left.reason}", style="yellow")
     if len(done.quarantined) > _TOLD:

@@ -1,4 +1,5 @@
-"""Any folder of DICOM files: each image is asked for its modality, which its header has.
+"""Any folder of DICOM files: each image is asked for its modality, which its header has, and each study for its report,
+where a table of reports lies beside the images.
 
 Names, numbers and dates of patients are never taken over. Patients, studies and images go by the first digits of
 SHA-256 hashes, paths too, as folders are often called after patients.
@@ -19,10 +20,11 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from unimedvl.data.error import DataError
-from unimedvl.data.files import Rows
+from unimedvl.data.files import Rows, json_lines, table
 from unimedvl.data.record import Record
+from unimedvl.data.reports import WANTED, report_sections, report_turns
 from unimedvl.data.slices import png
-from unimedvl.data.source import UNSTATED, Item, Sample, Source, answer, pictures, question, samples
+from unimedvl.data.source import UNSTATED, Item, Sample, Source, answer, pictures, question, required, samples
 from unimedvl.imaging import ImagingError, read_image
 from unimedvl.imaging.kind import detect
 from unimedvl.imaging.source import open_source
@@ -50,6 +52,11 @@ _PARTS = {
 }  # fmt: skip
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DIGITS = 16
+# Tables of reports, and the log of a de-identification: at the top of the folder these are no images.
+_TABLES = {"reports.csv": table, "reports.jsonl": json_lines}
+_NO_IMAGES = (*_TABLES, "audit.jsonl")
+# A report is read with all images of its study. More than these are a volume, which no sequence holds.
+MOST_VIEWS = 8
 # Longer values, which only pixels have, stay in the file while the tree is walked.
 _DEFER = 1 << 16
 # What pydicom raises on damaged files.
@@ -58,9 +65,21 @@ _DAMAGED = (OSError, EOFError, ValueError, KeyError, IndexError, AttributeError,
 
 
 def read(root: Path) -> Iterator[Item]:
-    """A record for each DICOM image below the folder; every other file is a fault. Multi-frame files give one frame."""
+    """A record for each DICOM image below the folder; every other file is a fault. Multi-frame files give one frame.
+
+    `reports.csv` or `reports.jsonl` in the folder has columns `study`, a StudyInstanceUID, and `report`: each row
+    gives one record more, of all images of that study. Of a report with headings, as FINDINGS: and IMPRESSION:, those
+    two are taken, else all of it.
+    """
+    rows = [row for name, reader in _TABLES.items() if (root / name).is_file() for row in reader(root / name)]
+    reported = {_hashed(str(row.get("study", "")).strip()) for _, row in rows if isinstance(row, dict)}
     taken: set[str] = set()
-    yield from samples(_files(root), lambda row: _record(row["file"], taken))
+    studies: dict[str, list[Sample]] = {study: [] for study in reported}
+    for item in samples(_files(root), lambda row: _record(row["file"], taken)):
+        yield item
+        if isinstance(item, Sample) and item.record.study in studies:
+            studies[item.record.study].append(item)
+    yield from samples(rows, lambda row: _report(row, studies, taken))
 
 
 def _files(root: Path) -> Rows:
@@ -73,6 +92,8 @@ def _files(root: Path) -> Rows:
     for place, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
+            if Path(place) == root and name in _NO_IMAGES:
+                continue
             found = True
             yield str(Path(place, name)), {"file": Path(place, name)}
     if not found:
@@ -109,6 +130,36 @@ def _record(file: Path, taken: set[str]) -> Sample:
     )
     taken.add(key)
     return Sample(record, (partial(_png, file),))
+
+
+def _report(row: dict, studies: dict[str, list[Sample]], taken: set[str]) -> Sample:
+    study, text = _hashed(required(row, "study")), required(row, "report")
+    views = studies[study]
+    if not views:
+        raise DataError("study: no image of it is in the folder; expected a StudyInstanceUID")
+    if len(views) > MOST_VIEWS:
+        raise DataError(f"study: it has {len(views)} images, and a report can be read with {MOST_VIEWS} at most; leave "
+                        "those in the folder that show what it says")  # fmt: skip
+    key = f"{study}-report"
+    if key in taken:
+        raise DataError("study: another row has a report of it")
+    found = report_sections(text)
+    said = {name: found[name] for name in WANTED if name in found} or {"": text}
+    seen = {view.record.modality for view in views}
+    record = Record(
+        main_task_type="understanding",
+        sub_task_type="report",
+        modality=seen.pop() if len(seen) == 1 else "mixed",
+        dataset="dicom-tree",
+        input_img=pictures([view.record.input_img[0].path for view in views]),
+        message=report_turns(said, len(views)),
+        id=key,
+        licence=UNSTATED,
+        patient=views[0].record.patient,
+        study=study,
+    )
+    taken.add(key)
+    return Sample(record, tuple(view.images[0] for view in views))
 
 
 def _asked(part: str) -> str:
@@ -167,6 +218,7 @@ SOURCE = Source(
     expected={"train": None},
     read=read,
     notes="For images of your own, which should be de-identified: a patient's pseudonym is a hash of the PatientID, so "
-    "who has the list of ids can tell which is which; and what is burnt into the pixels stays there.",
-    tasks=("classification",),
+    "who has the list of ids can tell which is which; and what is burnt into the pixels stays there. A table "
+    "reports.csv or reports.jsonl (study, report) in the folder gives the studies their reports, in their words.",
+    tasks=("classification", "report"),
 )
