@@ -40,7 +40,8 @@ def with_ranks(recipe, ranks: int = 2, check: bool = True) -> subprocess.Complet
 
 
 def losses(read_log, folder: Path) -> dict[int, tuple[float, float, float]]:
-    lines = read_log(folder / "log.jsonl")
+    """By step, of the lines that tell of training."""
+    lines = [line for line in read_log(folder / "log.jsonl") if "norm" in line]
     return {line["step"]: (line.get("ce", 0.0), line.get("mse", 0.0), line["norm"]) for line in lines}
 
 
@@ -69,6 +70,14 @@ def test_hybrid_sharding_over_four_ranks_has_the_losses_of_one(make_recipe, read
     train(alone)
     with_ranks(four, 4)
     assert_same_losses(losses(read_log, four.folder), losses(read_log, alone.folder))
+
+
+def test_looking_at_held_out_records_leaves_the_training_of_two_ranks_as_it_is(make_recipe, read_log):
+    """Gathered for that, weights would stay as the average has them, into the steps that follow and the next stage."""
+    alone, both = make_recipe("alone"), make_recipe("both", validation={"every": 2, "packs": 2})
+    train(alone)
+    with_ranks(both)
+    assert_same_losses(losses(read_log, both.folder), losses(read_log, alone.folder))
 
 
 def test_another_number_of_ranks_goes_on_with_the_same_data(make_recipe, read_log):

@@ -128,6 +128,18 @@ def shard(model: UnifiedModel, settings: Devices, world: World, bf16: bool) -> N
             module.set_force_sum_reduction_for_comms(True)
 
 
+def share_out_again(model: nn.Module) -> None:
+    """After a pass without gradients: the backward pass would have let gathered weights go, and so they are kept.
+
+    Until then the model holds them as they were, whatever becomes of each rank's own part.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def local(tensor: Tensor) -> Tensor:
     """This rank's part of a tensor."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor

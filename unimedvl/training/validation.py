@@ -13,6 +13,7 @@ from unimedvl.training.average import Average
 from unimedvl.training.batches import StepBatches, seed_of
 from unimedvl.training.mixture import mixture_of, records_of
 from unimedvl.training.packing import Waiting
+from unimedvl.training.parallel import share_out_again
 from unimedvl.training.recipe import Drop, Stage
 from unimedvl.training.run import Run
 from unimedvl.training.tally import NAMES
@@ -62,6 +63,7 @@ def validate(held: Held, average: Average, step: int) -> dict[str, Any]:
                 for row, tasks, values in ((0, batch.label_tasks, ce), (2, batch.target_tasks, mse)):
                     sums[row].index_add_(0, tasks, values.double())
                     sums[row + 1].index_add_(0, tasks, torch.ones_like(values, dtype=torch.float64))
+        share_out_again(model)
         if run.recipe.validation.grid and not dist.is_initialized():
             _draw(held, step)
     return _means(world.sum_tensor(sums).tolist())
