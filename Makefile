@@ -74,7 +74,7 @@ nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studie
 	$(BIN)/python -m benchmarks.nano $(ARGS)
 
 train-nano: $(STAMP)  ## train the embedded model again, from nothing (hours)
-	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano.yaml $(ARGS)
+	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano/curriculum.yaml $(ARGS)
 
 clean:  ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,20 +1,24 @@
-"""Draw the curves of a training run: `python -m benchmarks.curves runs/nano docs/images/nano-curves.svg`."""
+"""Draw the curves of a training, whose parts and whole may lie in folders of their own.
+
+    python -m benchmarks.curves runs/nano-parts runs/nano docs/images/nano-curves.svg
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 WIDTH, HEIGHT, MARGIN = 300, 180, 36
-# File of the run's log, value in it, and what it is called.
+# Log in a run's folder, value in it, and what it is called.
 CURVES = (
     ("vae.jsonl", "psnr", "autoencoder, PSNR of crops (dB)"),
     ("vit.jsonl", "all_right", "ViT, images with every presence right"),
-    ("unified.jsonl", "ce", "whole model, next-token loss (log)"),
-    ("unified.jsonl", "mse", "whole model, flow loss (log)"),
-    ("unified.jsonl", "rate", "whole model, learning rate"),
+    ("log.jsonl", "ce", "whole model, next-token loss (log)"),
+    ("log.jsonl", "mse", "whole model, flow loss (log)"),
+    ("log.jsonl", "rate", "whole model, learning rate"),
 )
 
 
@@ -50,14 +54,11 @@ def panel(points: list[tuple[float, float]], title: str, x: int, y: int) -> str:
     )
 
 
-def draw(folder: Path) -> str:
-    """All curves that the folder has, two a row, as one SVG."""
-    found = [(f, v, t) for f, v, t in CURVES if (folder / f).is_file()]
-    panels = []
-    for i, (file, value, title) in enumerate(found):
-        points = read(folder / file, value)
-        if points:
-            panels.append(panel(points, title, i % 2 * WIDTH, i // 2 * HEIGHT))
+def draw(folders: Sequence[Path]) -> str:
+    """All curves that the folders have, two a row, as one SVG."""
+    files = [(folder / f, v, t) for f, v, t in CURVES for folder in folders if (folder / f).is_file()]
+    found = [(points, title) for file, value, title in files if (points := read(file, value))]
+    panels = [panel(points, title, i % 2 * WIDTH, i // 2 * HEIGHT) for i, (points, title) in enumerate(found)]
     height = HEIGHT * math.ceil(len(found) / 2)
     style = (
         "svg{background:#fff}text{font:11px sans-serif;fill:#222}.small{font-size:9px;fill:#666}"
@@ -70,6 +71,6 @@ def draw(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:3])
+    *sources, target = map(Path, sys.argv[1:])
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(draw(source))
+    target.write_text(draw(sources))

@@ -3,8 +3,8 @@
 It is a ViT with linear heads as the embedded model's training makes one (`unimedvl.training.vit`), of another
 run than that model's. It was trained on simulated images alone, never on drawn ones.
 
-    python -m benchmarks.judge runs/nano/vit.pt    writes benchmarks/judge.safetensors
-    python -m benchmarks.judge                     measures the judge on held-out studies
+    python -m benchmarks.judge runs/nano-parts/vit.pt    writes benchmarks/judge.safetensors
+    python -m benchmarks.judge                           measures the judge on held-out studies
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.terms import View
 from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.sequence import grid_position_ids, patchify
-from unimedvl.training.recipe import load_recipe
+from unimedvl.training.parts import load_parts_recipe
 from unimedvl.training.vit import SeeingHeads, names_of_masks, names_of_views
 
 FILE = Path(__file__).with_name("judge.safetensors")
 LARGEST_FILE = 6 * 10**6
-SIDE = 126  # pixels, as in recipes/nano.yaml
+SIDE = 126  # pixels, as in recipes/nano/parts.yaml
 RULE = (
     "The judge names one kind of image, and one finding: the likeliest of the asked modality's four or five. "
     "The stricter reading, where that finding must also be more likely present than not, is told beside it."
@@ -77,7 +77,8 @@ class Judge:
     def load(cls, file: Path = FILE) -> Judge:
         """Raises FileNotFoundError that says how the file is made."""
         if not Path(file).is_file():
-            raise FileNotFoundError(f"{file}: no such file; write it with python -m benchmarks.judge runs/nano/vit.pt")
+            made = "python -m benchmarks.judge runs/nano-parts/vit.pt"
+            raise FileNotFoundError(f"{file}: no such file; write it with {made}")
         with safe_open(file, "pt") as stored:
             about = json.loads(stored.metadata()["judge"])
         judge = cls(VitConfig(**about["vit"]), about["masks"], about["views"], about["side"])
@@ -177,12 +178,12 @@ def export(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("state", type=Path, nargs="?", help="vit.pt of the embedded model's training")
-    parser.add_argument("--recipe", type=Path, default=Path("recipes/nano.yaml"), help="of that training")
+    parser.add_argument("state", type=Path, nargs="?", help="vit.pt of a training of the embedded model's parts")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/nano/parts.yaml"), help="of that training")
     parser.add_argument("--count", type=int, default=280, help="held-out studies with one finding")
     args = parser.parse_args()
     if args.state:
-        export(args.state, modalities=load_recipe(args.recipe).modalities)
+        export(args.state, modalities=load_parts_recipe(args.recipe).modalities)
     judge, console = Judge.load(), Console()
     held_out = HeldOut(modalities=judge.modalities)
     console.print(RULE)

@@ -19,7 +19,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from safetensors.torch import load_file
 
-from unimedvl.phantoms import simulate
+from unimedvl.phantoms import SIMULATORS, simulate
+from unimedvl.training.vit import names_of_masks, names_of_views
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
@@ -39,11 +40,14 @@ SHORTER = {
     "make lint": "",
     "make bench": MACHINE,
     "make nano-table": "--count 2 --steps 3",
-    "make train-nano": "folder={folder} 'vae.phases=[{{steps: 2, crop: 16, batch: 2}}]' vit.steps=2 vit.batch=2"
-    " 'unified.stages=[{{steps: 2, mixture: {{ask: 1}}}}]' unified.tokens=100",
+    "make train-nano": "folder={folder} start.parts={folder}-parts.json data.build={folder}-data.json"
+    " validation.packs=1 validation.grid=0 " + " ".join(f"stages.{n}.steps=1 stages.{n}.packs=2" for n in range(3)),
 }
 # Words in capitals that stand for something, and what they stand for here.
-PLACEHOLDERS = {"RUN": "runs/nano", "FILE.svg": "curves.svg", "DIR": str(ROOT / "tests" / "parity" / "golden")}
+PLACEHOLDERS = {
+    "PARTS": "runs/nano-parts", "RUN": "runs/nano", "FILE.svg": "curves.svg",
+    "DIR": str(ROOT / "tests" / "parity" / "golden"),
+}  # fmt: skip
 SECONDS = 280  # on a machine that does other things too
 
 
@@ -84,19 +88,55 @@ def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     t2 = simulate("mri", 3).images["t2"][..., 0].astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(t2[:, :, None], np.eye(4)), folder / "t2.nii.gz")
     (folder / "demo").mkdir()
-    finished_run(folder / "runs" / "nano")
+    finished_run(folder / "runs")
+    small_training(folder / "nano")
     for part in ("benchmarks", "recipes"):  # copied, as the judge is written beside its script
         shutil.copytree(ROOT / part, folder / part)
     return folder
 
 
-def finished_run(folder: Path) -> None:
+def finished_run(runs: Path) -> None:
     """What a training leaves: the embedded model as its export, the judge as its ViT, and invented curves."""
-    shutil.copytree(ROOT / "unimedvl" / "weights" / "nano", folder / "export")
-    torch.save({"model": load_file(ROOT / "benchmarks" / "judge.safetensors")}, folder / "vit.pt")
-    for file, values in {"vae": ["psnr"], "vit": ["all_right"], "unified": ["ce", "mse", "rate"]}.items():
+    shutil.copytree(ROOT / "unimedvl" / "weights" / "nano", runs / "nano" / "export")
+    (runs / "nano-parts").mkdir()
+    torch.save({"model": seeing()}, runs / "nano-parts" / "vit.pt")
+    logs = {"nano-parts/vae": ["psnr"], "nano-parts/vit": ["all_right"], "nano/log": ["ce", "mse", "rate"]}
+    for file, values in logs.items():
         lines = [{"step": step} | dict.fromkeys(values, 1 / step) for step in (1, 2, 3)]
-        (folder / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (runs / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def seeing() -> dict[str, torch.Tensor]:
+    """The judge's ViT and heads, these with zeros for what came after it."""
+    state = load_file(ROOT / "benchmarks" / "judge.safetensors")
+    sizes = {"coverage": len(names_of_masks(tuple(SIMULATORS))), "view": len(names_of_views(tuple(SIMULATORS)))}
+    for name, size in (sizes | {"presence": sizes["coverage"]}).items():
+        for kind in ("weight", "bias"):
+            known = state[f"heads.{name}.{kind}"]
+            more = known.new_zeros(size - len(known), *known.shape[1:])
+            state[f"heads.{name}.{kind}"] = torch.cat((known, more))
+    return state
+
+
+def small_training(beside: Path) -> None:
+    """Recipes of parts and of data for a training of the embedded geometry that takes seconds."""
+    inputs = beside.with_name(f"{beside.name}-phantoms")
+    inputs.mkdir()
+    (inputs / "phantoms.json").write_text(json.dumps({"studies": 24}))
+    recipes = {
+        "parts": {
+            "preset": "nano", "folder": f"{beside}-parts", "texts": 2000,
+            "vae": {"phases": [{"steps": 2, "crop": 16, "batch": 2}], "learning_rate": 1e-3},
+            "vit": {"steps": 2, "batch": 2, "side": 126, "learning_rate": 1e-3},
+        },
+        "data": {
+            "folder": f"{beside}-data", "inputs": [{"name": "phantoms", "folder": str(inputs)}],
+            "alignment": {"instruments": "none"}, "processes": 1,
+            "splits": {"validation": 0.25, "test": 0.01, "keep_train": False},
+        },
+    }  # fmt: skip
+    for name, recipe in recipes.items():
+        Path(f"{beside}-{name}.json").write_text(json.dumps(recipe))
 
 
 def test_pages_have_commands() -> None:

@@ -15,6 +15,7 @@ import typer
 EXTRAS = {
     "scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo",
     "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray", "dicomanonymizer": "privacy",
+    "tensorboard": "train",
 }  # fmt: skip
 
 
