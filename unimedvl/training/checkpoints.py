@@ -23,6 +23,7 @@ from unimedvl.training.error import TrainingError
 from unimedvl.training.parallel import World
 from unimedvl.training.recipe import Saves
 
+CHECKPOINTS = "checkpoints"  # the folder of a run's that they lie in
 _NAME, _PART, _STATE = "step-{:08d}", ".part", "state.json"
 
 
@@ -38,7 +39,7 @@ class Checkpoints:
     """The checkpoints of a run's folder."""
 
     def __init__(self, folder: Path, world: World, settings: Saves) -> None:
-        self.folder, self.world, self.settings = folder / "checkpoints", world, settings
+        self.folder, self.world, self.settings = folder / CHECKPOINTS, world, settings
         self._writing: _Writing | None = None
 
     def newest(self) -> Path | None:
@@ -66,12 +67,11 @@ class Checkpoints:
         self.world.wait()
         alone = self.world.saves is None
 
-        def begin() -> Future:
-            with warnings.catch_warnings():  # DCP warns where there are no ranks
-                warnings.simplefilter("ignore")
-                return dcp.async_save(tensors, checkpoint_id=part, process_group=self.world.saves, no_dist=alone)
-
-        future = self._told(begin)
+        # DCP warns where there are no ranks, and does so in its thread, which outlasts any `catch_warnings` here.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        future = self._told(
+            lambda: dcp.async_save(tensors, checkpoint_id=part, process_group=self.world.saves, no_dist=alone)
+        )
         self._writing = _Writing(future, part, done, state)
 
     def poll(self) -> None:
@@ -108,9 +108,11 @@ class Checkpoints:
         self._told(clear)
 
     def _told(self, work):
+        from torch.distributed.checkpoint.api import CheckpointException
+
         try:
             return work()
-        except Exception as error:
+        except (Exception, CheckpointException) as error:  # the second is no Exception
             raise TrainingError(
                 f"{self.folder}: a checkpoint can't be written: {_root(error)}; the newest whole one stays, and the "
                 "run goes on from there when it is started again"
@@ -161,10 +163,11 @@ def read_tensors(checkpoint: Path, into: dict[str, Tensor], world: World) -> Non
         TrainingError: it lacks one of them, or has it in another shape.
     """
     import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
 
     try:
         with warnings.catch_warnings():  # DCP warns where there are no ranks
             warnings.simplefilter("ignore")
             dcp.load(into, checkpoint_id=checkpoint, process_group=world.saves, no_dist=world.saves is None)
-    except Exception as error:
+    except (Exception, CheckpointException) as error:
         raise TrainingError(f"{checkpoint}: not a checkpoint of this training: {_root(error)}") from error

@@ -19,7 +19,7 @@ from torch import nn
 from unimedvl.data.whole import written_whole
 from unimedvl.recipes import differences
 from unimedvl.training.average import Average
-from unimedvl.training.checkpoints import Checkpoints, read_state
+from unimedvl.training.checkpoints import CHECKPOINTS, Checkpoints, read_state
 from unimedvl.training.error import TrainingError
 from unimedvl.training.logs import Logs, surroundings
 from unimedvl.training.memory import keep_freed_memory
@@ -145,12 +145,15 @@ def _note(recipe: Recipe, learnt: int) -> None:
             raise TrainingError(
                 f"{file}: begun with {where} {before}, which now is {now}; train in another folder, or remove this one"
             )
+    place = recipe.folder
     try:
-        recipe.folder.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        place = recipe.folder / CHECKPOINTS
+        place.mkdir(exist_ok=True)
         with written_whole(file) as part:
             part.write_text(json.dumps({"recipe": told, "starts": [*starts, surroundings()]}, indent=1) + "\n")
     except OSError as error:
-        raise TrainingError(f"{recipe.folder}: can't be written to: {error.strerror}") from error
+        raise TrainingError(f"{place}: can't be written to: {error.strerror}") from error
     needed, free = _room_needed(recipe, learnt), shutil.disk_usage(recipe.folder).free
     if free < needed:
         raise TrainingError(
@@ -161,5 +164,5 @@ def _note(recipe: Recipe, learnt: int) -> None:
 
 def _room_needed(recipe: Recipe, learnt: int) -> int:
     """Bytes of the checkpoints that lie there at once, one being written: weights, average and two moments."""
-    there = len(list((recipe.folder / "checkpoints").glob("step-*"))) if os.path.isdir(recipe.folder) else 0
+    there = len(list((recipe.folder / CHECKPOINTS).glob("step-*"))) if os.path.isdir(recipe.folder) else 0
     return max(1, recipe.save.last + 1 - there) * learnt * 4 * 4
