@@ -96,23 +96,6 @@ def test_an_unreachable_hub_is_one_line_for_the_shell():
     assert ended.stderr.startswith("error: hub checkpoint a/b: no such folder, cannot be downloaded")
 
 
-def test_train_hands_recipe_and_overrides_to_training(run, monkeypatch, tmp_path):
-    recipe = Path(__file__).parents[2] / "recipes" / "nano.yaml"
-    given = {}
-
-    def train_nano(settings, export=None):
-        given.update(settings=settings, export=export)
-        return Path("done")
-
-    monkeypatch.setattr("unimedvl.training.nano.train_nano", train_nano)
-    ended = run("train", recipe, "vae.seed=7", "--export", "there", tiny=False)
-    assert (ended.status, ended.out) == (0, "done\n")
-    assert (given["settings"].vae.seed, given["export"]) == (7, Path("there"))
-    wrong = run("train", recipe, "vae.sead=7", tiny=False)
-    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
-    assert "vae.sead" in wrong.err
-
-
 def test_phantoms_write_gives_images_masks_and_their_truth(run):
     wanted = ("--count", "2", "--modality", "cxr", "--size", "64")
     told = run("phantoms", "write", "studies", *wanted, "--json", tiny=False)
