@@ -19,6 +19,8 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from safetensors.torch import load_file
 
+from unimedvl.data.shards import write_shard
+from unimedvl.data.sources import source
 from unimedvl.phantoms import SIMULATORS, simulate
 from unimedvl.training.vit import names_of_masks, names_of_views
 
@@ -46,8 +48,11 @@ SHORTER = {
 # Words in capitals that stand for something, and what they stand for here.
 PLACEHOLDERS = {
     "PARTS": "runs/nano-parts", "RUN": "runs/nano", "FILE.svg": "curves.svg",
-    "DIR": str(ROOT / "tests" / "parity" / "golden"),
+    "DIR": str(ROOT / "tests" / "parity" / "golden"), "HOST:29500": "127.0.0.1:0",
 }  # fmt: skip
+# A training on two steps of a few records; machines and ranks of torchrun become one and two.
+TRAINED = "stages.0.steps=2 stages.0.tokens=500 stages.0.packs=2 save.every=1 'stages.0.mixture={ask: 1}'"
+ONE_MACHINE = {"--nnodes": "1", "--nproc-per-node": "2"}
 SECONDS = 280  # on a machine that does other things too
 
 
@@ -90,6 +95,7 @@ def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "demo").mkdir()
     finished_run(folder / "runs")
     small_training(folder / "nano")
+    small_data(folder / "runs" / "my-data")
     for part in ("benchmarks", "recipes"):  # copied, as the judge is written beside its script
         shutil.copytree(ROOT / part, folder / part)
     return folder
@@ -139,6 +145,21 @@ def small_training(beside: Path) -> None:
         Path(f"{beside}-{name}.json").write_text(json.dumps(recipe))
 
 
+def small_data(folder: Path) -> None:
+    """What a data build leaves: a shard of the records of three simulated X-rays."""
+    settings = folder / "phantoms"
+    settings.mkdir(parents=True)
+    (folder / "shards").mkdir()
+    (settings / "phantoms.json").write_text(json.dumps({"studies": 3, "modalities": ["cxr"]}))
+    write_shard(folder / "shards" / "train-00000.parquet", source("phantoms").read(settings))
+
+
+def arguments_of_torchrun(words: list[str]) -> list[str]:
+    """The same on this machine, with two ranks."""
+    before = ["", *words]
+    return [ONE_MACHINE.get(last, word) for last, word in zip(before, words, strict=False)]
+
+
 def test_pages_have_commands() -> None:
     assert len(commands()) >= 10
     assert {"pytest", "benchmarks.judge", "benchmarks.curves"} <= {program(c) for _, c in inline_commands()}
@@ -166,9 +187,13 @@ def test_command_runs(page: str, command: str, folder_of_files: Path) -> None:
         words, folder = [sys.executable, "-m", *words, *shlex.split(SHORTER["pytest"])], ROOT
     elif words[:2] == ["python", "-m"]:
         words = [sys.executable, "-m", *words[2:], *shlex.split(SHORTER[words[2]])]
+    elif words[0] == "torchrun":
+        words = [sys.executable, "-m", "torch.distributed.run", *arguments_of_torchrun(words[1:])]
     else:
         assert words[0] == "unimedvl", f"{page} has a command of an unknown kind: {command}"
         words = [sys.executable, "-m", "unimedvl", *words[1:]]
+    if "train" in words and words[words.index("train") + 1].endswith(".yaml"):
+        words += shlex.split(TRAINED)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         words, cwd=folder, env=environment, input="/quit\n", capture_output=True, text=True, timeout=SECONDS
