@@ -7,7 +7,9 @@ whole or not at all, and the same samples give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 from unimedvl.data.error import DataError
@@ -119,28 +121,42 @@ def read_records(file: Path, group: int, rows: Iterable[int]) -> Iterator[Record
 
 def read_columns(file: Path, *columns: str) -> list[list[tuple]]:
     """Values of some text columns, of each row of each row group. Raises DataError as `read_shard`."""
-    return [
-        list(zip(*(_group(file, g, list(columns))[0][c].to_pylist() for c in columns), strict=True))
-        for g in range(len(group_lengths(file)))
-    ]
+    with _opened(file) as opened:
+        table = opened.read(columns=list(columns))
+        lengths = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+    _check_columns(table, columns, file)
+    rows = list(zip(*(table[column].to_pylist() for column in columns), strict=True))
+    ends = list(accumulate(lengths))
+    return [rows[end - length : end] for length, end in zip(lengths, ends, strict=True)]
 
 
 def _group(file: Path, group: int, columns: list[str]):
     """Columns of a row group, and the number of its first row in the shard."""
+    with _opened(file) as opened:
+        table = opened.read_row_group(group, columns=columns)
+        first = sum(opened.metadata.row_group(g).num_rows for g in range(group))
+    _check_columns(table, columns, file)
+    return table, first
+
+
+@contextmanager
+def _opened(file: Path):
+    """The Parquet file. Raises DataError where it is none, or can't be read within."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(file) as opened:
-            table = opened.read_row_group(group, columns=columns)
-            first = sum(opened.metadata.row_group(g).num_rows for g in range(group))
+            yield opened
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from error
     except pyarrow.ArrowException as error:
         raise DataError(f"{file}: no shard of records: {str(error).splitlines()[0]}") from error
-    if missing := [c for c in columns if c not in table.column_names]:
+
+
+def _check_columns(table, columns: Sequence[str], file: Path) -> None:
+    if missing := [column for column in columns if column not in table.column_names]:
         raise DataError(f"{file}: no shard of records: it has no column {missing[0]!r}")
-    return table, first
 
 
 def _sample(table, row: int, where: str) -> Sample:
@@ -153,13 +169,5 @@ def _sample(table, row: int, where: str) -> Sample:
 
 def group_lengths(file: Path) -> list[int]:
     """How many records each row group of a shard has, from its footer alone. Raises DataError as `read_shard`."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        footer = pyarrow.parquet.read_metadata(file)
-        return [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}") from error
-    except pyarrow.ArrowException as error:
-        raise DataError(f"{file}: no shard of records: {str(error).splitlines()[0]}") from error
+    with _opened(file) as opened:
+        return [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
