@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
-MATMUL = ("aten::mm", "aten::addmm", "aten::linear", "aten::matmul", "aten::mv", "mkldnn::")
+MATMUL = (
+    "aten::mm", "aten::addmm", "aten::linear", "aten::matmul", "aten::mv", "mkldnn::", "aten::mkldnn_convolution",
+    "aten::cudnn_convolution",
+)  # fmt: skip
 ATTENTION = ("aten::bmm", "aten::baddbmm", "scaled_dot_product", "softmax", "logsumexp", "aten::masked_fill")
 COPIES = ("aten::copy_", "aten::cat", "aten::stack", "aten::index", "aten::clone", "aten::gather", "aten::embedding")
 OPTIMISER = ("adamw", "aten::_foreach", "Optimizer.")
@@ -52,15 +55,20 @@ def part_of(operator: str) -> str:
     return PARTS[2] if operator.startswith("aten::") else PARTS[5]
 
 
-def breakdown(run: Callable[[], object], largest: int = 5) -> Breakdown:
+def breakdown(run: Callable[[], object]) -> Breakdown:
     """Profile one call. What lies between operators, in Python, is the time of the pass that none accounts for."""
     with profile(activities=[ProfilerActivity.CPU]) as profiler, record_function("the pass"):
         run()
+    return shares(profiler)
+
+
+def shares(profiler: profile, largest: int = 5) -> Breakdown:
+    """Shares of what was profiled within a `record_function("the pass")`."""
     own = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
     total = sum(own.values()) or 1.0
-    shares = dict.fromkeys(PARTS, 0.0)
+    found = dict.fromkeys(PARTS, 0.0)
     for name, microseconds in own.items():
-        shares[part_of(name)] += microseconds / total
+        found[part_of(name)] += microseconds / total
     beside = {name: t / total for name, t in own.items() if part_of(name) != PARTS[0] and name != "the pass"}
     top = sorted(beside.items(), key=lambda item: -item[1])[:largest]
-    return Breakdown(shares, tuple(top))
+    return Breakdown(found, tuple(top))

@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "machine": {"processor": _processor(args.device), "threads": threads, "load_average": load},
+            "machine": {"processor": processor(args.device), "threads": threads, "load_average": load},
             "versions": versions(),
             "preset": args.preset,
             "quick": args.quick,
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(args.check and any(r.met is False for r in found))
 
 
-def _processor(device: str) -> str:
+def processor(device: str) -> str:
     """The processor's name, where Linux tells it, or the GPU's."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
