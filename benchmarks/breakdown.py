@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 MATMUL = (
     "aten::mm", "aten::addmm", "aten::linear", "aten::matmul", "aten::mv", "mkldnn::", "aten::mkldnn_convolution",
     "aten::cudnn_convolution",
 )  # fmt: skip
-ATTENTION = ("aten::bmm", "aten::baddbmm", "scaled_dot_product", "softmax", "logsumexp", "aten::masked_fill")
+ATTENTION = (
+    "aten::bmm", "aten::baddbmm", "scaled_dot_product", "flex_attention", "softmax", "logsumexp", "aten::masked_fill",
+)  # fmt: skip
 COPIES = ("aten::copy_", "aten::cat", "aten::stack", "aten::index", "aten::clone", "aten::gather", "aten::embedding")
 OPTIMISER = ("adamw", "aten::_foreach", "Optimizer.")
 # Operators that compute nothing: what they take is the cost of calling them.
@@ -64,7 +67,11 @@ def breakdown(run: Callable[[], object]) -> Breakdown:
 
 def shares(profiler: profile, largest: int = 5) -> Breakdown:
     """Shares of what was profiled within a `record_function("the pass")`."""
-    own = {e.key: e.self_cpu_time_total for e in profiler.key_averages()}
+    events = profiler.key_averages()
+    own = {e.key: e.self_cpu_time_total for e in events}
+    on_device = {e.key: e.self_device_time_total for e in events if e.device_type == DeviceType.CPU}
+    if any(on_device.values()):  # of a GPU that was profiled too: what its kernels took, by who asked for them
+        own = on_device
     total = sum(own.values()) or 1.0
     found = dict.fromkeys(PARTS, 0.0)
     for name, microseconds in own.items():
