@@ -34,6 +34,8 @@ SHORTER = {
     "benchmarks.judge": "--count 2",
     "benchmarks.curves": "",
     "benchmarks.burned_in": "--drawings 1 --side 128",
+    "benchmarks.training": "--geometry nano --layers 1 --side 128 --tokens 700 --packs 1 --steps 1 --studies 4"
+    " --workers 0 --device cpu",
     "benchmarks.data": "--images 4 --repeats 1 --records",
     "pytest": "--quiet -k test_encoders",
     "unimedvl.demo": "--steps 2",
