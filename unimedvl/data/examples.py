@@ -21,6 +21,7 @@ _GRID = 64
 # The model's task for what a record's is called.
 TASK_OF = {
     "vqa": "ask",
+    "text_qa": "ask",
     "difference_vqa": "ask",
     "classification": "ask",
     "caption": "report",
@@ -74,12 +75,13 @@ def laid_out(record: Record, shown: Sequence[Tensor]) -> Example:
 def focus_of(record: Record) -> Tensor | None:
     """Where the drawn image shows what is asked for, [64, 64] bool, by the record's `region`; None where it has none.
 
-    A region is boxes as fractions of the image, "left top right bottom", one after another.
+    A region is boxes as fractions of the image, "left top right bottom", one after another. Some data sets have a part
+    of the body under this name: what has no digit is none.
 
     Raises:
         DataError: no such boxes.
     """
-    if REGION not in record.attributes:
+    if not any(letter.isdigit() for letter in record.attributes.get(REGION, "")):
         return None
     try:
         boxes = np.array(record.attributes[REGION].split(), dtype=np.float64).reshape(-1, 4)
