@@ -19,7 +19,7 @@ def test_a_run_measures_the_loop_on_packed_records_and_writes_it(tmp_path, capsy
     file = tmp_path / "training.json"
     small = ["--geometry", "nano", "--layers", "1", "--side", "128", "--tokens", "700", "--packs", "1"]
     small += ["--steps", "1", "--studies", "4", "--workers", "0"]
-    assert main([*small, "--device", "cpu", "--profile", "--json", str(file)]) == 0
+    assert main([*small, "--device", "cpu", "--profile", "--cpu-time", "--json", str(file)]) == 0
     told = json.loads(file.read_text())["measured"]
     assert 0 < told["lowest"] <= told["mfu"] <= told["highest"] < 1
     assert told["layers"] == 1 and 0.8 < told["fill"] <= 1 and 0 < told["loader_wait"] < 1
