@@ -33,10 +33,10 @@ FILE = "phantoms.json"
 # Topics that a conversation comes back to: they are harder to learn than what kind of image it is.
 _HARD = ("presence", "normality", "finding", "side", "severity", "place")
 _HARD_SHARE, _REASONED = 0.7, 0.12  # of questions in conversations; of records that are thought through first
-_PAIRS = {"his": 1, "mri": 2}  # of a study beside what every modality has
+_PAIRS = {"his": 1, "mri": 3}  # of a study beside what every modality has
 _HELD = 2  # studies whose records are remembered: they are looked at one after another
 _COARSE = Degradation("bicubic", UPSCALE_FACTOR)
-_SEQUENCES = {"t2": "T2", "flair": "FLAIR"}
+_SEQUENCES = {"t1": "T1", "t2": "T2", "flair": "FLAIR"}
 # Names and arrays of images: [H, W, 3] uint8, or [H, W] bool.
 Named = Sequence[tuple[str, np.ndarray]]
 
@@ -274,16 +274,14 @@ def _pairs(about: _About) -> Iterator[Sample]:
         turns = edit_turns("stain", about.key, her2=level)
         stains = [about.image("he")], [about.image("ihc")]
         yield about.sample("interleaved", "staining", turns, *stains, view="ihc", her2=level)
-    if {"t2", "flair"} <= set(images):
-        source, target = _shuffled(["t2", "flair"], about.rng)
-        turns = edit_turns("translate", about.key, source=_SEQUENCES[source], target=_SEQUENCES[target])
-        named = {"source": _SEQUENCES[source], "target": _SEQUENCES[target]}
-        yield about.sample("interleaved", "translation", turns, [about.image(source)], [about.image(target)], **named)
-        pair = [about.image("t1"), (f"{about.key}-ct", companion_ct(case, images["t1"].shape[0]))]
-        source, target = ("T1", "CT") if about.rng.random() < 0.5 else ("CT", "T1")
-        pair = pair if target == "CT" else pair[::-1]
-        turns = edit_turns("translate", f"{about.key} ct", source=source, target=target)
-        yield about.sample("interleaved", "translation", turns, pair[:1], pair[1:], source=source, target=target)
+    if _SEQUENCES.keys() <= images.keys():
+        ct = f"{about.key}-ct", companion_ct(case, images["t1"].shape[0])
+        shown = {"CT": ct} | {name: about.image(view) for view, name in _SEQUENCES.items()}
+        for names in (["T2", "FLAIR"], ["T1", "CT"], ["T1", "T2"]):
+            source, target = _shuffled(names, about.rng)
+            turns = edit_turns("translate", f"{about.key} {source} {target}", source=source, target=target)
+            pair = [shown[source]], [shown[target]]
+            yield about.sample("interleaved", "translation", turns, *pair, source=source, target=target)
 
 
 SOURCE = Source(
@@ -296,7 +294,7 @@ SOURCE = Source(
     expected={"train": None, "test": None},
     read=read,
     notes=f"Simulated; no patients. A folder with {FILE} says how many studies, of which seeds, size and modalities; a "
-    "study gives nine to eleven records.",
+    "study gives nine to twelve records.",
     tasks=(
         "vqa", "report", "text_to_image", "super_resolution", "segmentation", "counterfactual", "staining",
         "translation",
