@@ -21,9 +21,9 @@ from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.text import Sampling
 from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS
+from unimedvl.phantoms.breast_stains import dab_share, level_from_dab
 from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.examples import TOO_FINE, UPSCALE_FACTOR, degrade, to_pixels
-from unimedvl.phantoms.histology import dab_share, level_from_dab
 from unimedvl.phantoms.parser import parse_findings
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.vocabulary import MODALITIES

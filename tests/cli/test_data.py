@@ -49,3 +49,14 @@ def test_a_wrong_name_or_folder_is_one_line(run):
     ):
         ended = run("data", *arguments, tiny=False)
         assert ended.status == 2 and error in ended.err and ended.err.count("\n") == 1
+
+
+def test_a_miniature_is_whole_or_not_there(run, room):
+    with room(400):
+        ended = run("data", "miniature", "slake", "mini", tiny=False)
+    assert ended.status == 2 and ended.err == "error: mini: File too large\n" and not list(Path().iterdir())
+    Path("mini").mkdir()
+    assert run("data", "miniature", "slake", "mini", tiny=False).status == 0
+    ended = run("data", "miniature", "slake", "mini", tiny=False)
+    assert ended.status == 2 and "mini: exists and is not an empty folder" in ended.err
+    assert [p.name for p in Path().iterdir()] == ["mini"]

@@ -105,6 +105,7 @@ def test_phantoms_write_gives_images_masks_and_their_truth(run):
     for truth in truths:
         study = simulate("cxr", truth["seed"], 64)
         for view, name in truth["images"].items():
+            assert " " not in name
             assert np.array_equal(np.asarray(Image.open(Path("studies") / name)), study.images[view])
         for structure, name in truth["masks"].items():
             assert np.array_equal(np.asarray(Image.open(Path("studies") / name)) > 0, study.masks[structure])
@@ -116,6 +117,14 @@ def test_phantoms_sheet_is_a_marked_picture(run):
     ended = run("phantoms", "sheet", "--modality", "cfp", "--count", "3", "--size", "64", tiny=False)
     assert (ended.status, ended.out) == (0, "sheet.png\n")
     assert "SIMULATED" in Image.open("sheet.png").text["Comment"]
+
+
+def test_names_of_findings_stay_below_their_study(run):
+    wanted = ("--modality", "cxr", "--count", "1", "--seed", "24", "--size", "64")  # has two findings
+    assert run("phantoms", "sheet", *wanted, tiny=False).status == 0
+    sheet = Image.open("sheet.png")
+    below = np.asarray(sheet.convert("L"))[64:]
+    assert sheet.width == 64 and len(below) >= 3 * 14 and (below[:, -2:] == 255).all()
 
 
 @pytest.mark.parametrize(

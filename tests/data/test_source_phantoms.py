@@ -31,10 +31,16 @@ def pixels(load) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(load())))
 
 
+def simulated(record):
+    """The study of a record; its id begins with the modality of the whole study."""
+    modality, seed = record.study.split("-")
+    return simulate(modality, int(seed), 64)
+
+
 def test_every_modality_and_task_is_there_and_held_out_seeds_are_the_test_split(miniature, read):
     got = read("phantoms", miniature("phantoms"))
     assert not got.faults
-    assert {r.modality for r in got.records} == set(SIMULATORS)
+    assert {r.modality for r in got.records} == {*SIMULATORS, "ihc"}
     assert {r.sub_task_type for r in got.records} == set(source("phantoms").tasks)
     for r in got.records:
         assert (r.split == "test") == (int(r.study.split("-")[-1]) < FIRST_TRAINING_SEED)
@@ -45,13 +51,13 @@ def test_what_a_record_says_and_shows_is_the_studys(settings, read):
     got = read("phantoms", settings(studies=6, first_seed=40, size=64, modalities=["mri", "his"]))
     for sample in got.samples:
         r = sample.record
-        study = simulate(r.modality, int(r.study.split("-")[-1]), 64)
+        study = simulated(r)
         shown = [pixels(load) for load in sample.images]
         assert all(p.height == a.shape[0] and p.width == a.shape[1] for p, a in zip(r.pictures, shown, strict=True))
         if r.sub_task_type in ("report", "vqa", "text_to_image"):
             assert any(np.array_equal(shown[0], image) for image in study.images.values())
         if r.sub_task_type == "report":
-            assert set(parse_findings(r.message[1].value, r.modality)) == {f.name for f in study.findings}
+            assert set(parse_findings(r.message[1].value, study.modality)) == {f.name for f in study.findings}
         if r.sub_task_type == "segmentation":
             assert np.array_equal(shown[1] > 0, study.masks[r.attributes["target"]])
         if r.sub_task_type == "staining":
@@ -64,10 +70,20 @@ def test_what_a_record_says_and_shows_is_the_studys(settings, read):
             assert np.array_equal(declared(r.attributes).applied(shown[1], r.id), shown[0])
 
 
+def test_what_shows_an_immunostain_alone_is_of_that_modality(settings, read):
+    records = read("phantoms", settings(studies=9, first_seed=40, size=64, modalities=["his"])).records
+    for r in records:
+        drawn = (r.output_img or r.input_img)[0].path
+        assert r.modality == ("ihc" if "-ihc" in drawn else "his"), r.id
+    assert {r.sub_task_type for r in records if r.modality == "ihc"} == {
+        "report", "vqa", "text_to_image", "super_resolution", "staining",
+    }  # fmt: skip
+
+
 def test_a_study_gives_as_many_records_whatever_it_shows(settings, read):
     got = read("phantoms", settings(studies=12, first_seed=40, size=64, modalities=["mri", "his", "cfp"]))
-    counts = Counter((r.modality, r.study) for r in got.records)
-    assert {(code, n) for (code, _), n in counts.items()} == {("mri", 11), ("his", 10), ("cfp", 9)}
+    counts = Counter((r.study.split("-")[0], r.study) for r in got.records)
+    assert {(code, n) for (code, _), n in counts.items()} == {("mri", 12), ("his", 10), ("cfp", 9)}
     changed = {r.study for r in got.records if r.sub_task_type == "counterfactual"}
     assert 0 < len(changed) < 12
 
@@ -133,10 +149,9 @@ def test_regions_are_the_boxes_of_what_is_asked_for(settings, read):
         left, top, right, bottom, *_ = map(float, r.attributes["region"].split())
         assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
         if r.sub_task_type == "segmentation":
-            mask = simulate(r.modality, int(r.study.split("-")[-1]), 64).masks[r.attributes["target"]]
+            mask = simulated(r).masks[r.attributes["target"]]
             rows, columns = np.nonzero(mask)
             found = [columns.min() / 64, rows.min() / 64, (columns.max() + 1) / 64, (rows.max() + 1) / 64]
             assert (left, top, right, bottom) == pytest.approx(found, abs=1e-3)
     plain = [r for r in records if r.sub_task_type == "text_to_image" and "region" not in r.attributes]
-    assert all("normal" in r.message[0].value.lower() or not simulate(
-        r.modality, int(r.study.split("-")[-1]), 64).findings for r in plain)  # fmt: skip
+    assert all("normal" in r.message[0].value.lower() or not simulated(r).findings for r in plain)

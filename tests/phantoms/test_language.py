@@ -229,6 +229,24 @@ def test_american_spelling_means_the_same():
     assert parse_findings("Hemorrhage, ischemic stroke", "mri") == {"haemorrhage", "infarct"}
 
 
+@pytest.mark.parametrize(("code", "view", "kind", "an"), [
+    (code, v.name, v.kind, v.an or modality.an) for code, modality in MODALITIES.items() for v in modality.views
+])  # fmt: skip
+def test_every_kind_of_image_is_asked_for_by_name_and_told_from_the_others(code, view, kind, an):
+    blank = np.zeros((64, 64, 3), np.uint8)
+    study = Study(Case(code, 0, ()), {v.name: blank for v in MODALITIES[code].views}, {})
+    wrong, options = set(), set()
+    for seed in range(200):
+        asked = [q for q in questions(study, random.Random(seed), view) if q.topic == "modality"]
+        assert {q.answer for q in asked if q.kind == "open"} == {kind}
+        assert [q.text for q in asked if q.answer == "yes"] == [f"Is this {an}?"]
+        wrong |= {q.text for q in asked if q.answer == "no"}
+        options |= {o for q in asked for o in q.options}
+    everything = {(v.kind, v.an or m.an) for m in MODALITIES.values() for v in m.views}
+    assert len({an for _, an in everything}) == 10  # all modalities there are
+    assert options == {k for k, _ in everything} and wrong == {f"Is this {a}?" for _, a in everything if a != an}
+
+
 def test_the_longest_name_wins_and_the_modality_decides():
     assert parse_findings("ductal carcinoma in situ") == {"ductal carcinoma in situ"}
     assert parse_findings("invasive ductal carcinoma") == {"invasive carcinoma"}

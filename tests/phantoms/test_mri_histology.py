@@ -11,6 +11,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from unimedvl.phantoms import histology, mri
+from unimedvl.phantoms.breast_stains import dab_share, level_from_dab
+from unimedvl.tasks import HER2_LEVELS
 
 SIMULATORS = pytest.mark.parametrize("simulator", [mri, histology], ids=["mri", "his"])
 
@@ -160,8 +162,8 @@ def test_her2_levels_are_told_apart_by_stained_share_even_from_damaged_pictures(
         for level in range(4):
             image = Image.fromarray(histology.render(_with_her2(histology.sample(seed), level)).images["ihc"])
             for name, damage in DAMAGE.items():
-                share = histology.dab_share(np.asarray(damage(image)))
-                right[name] += histology.level_from_dab(share) == histology.HER2_LEVELS[level]
+                share = dab_share(np.asarray(damage(image)))
+                right[name] += level_from_dab(share) == HER2_LEVELS[level]
     assert right["none"] == 48
     assert all(right[name] >= 46 for name in DAMAGE)
 
@@ -170,7 +172,7 @@ def test_her2_levels_are_told_apart_by_stained_share_even_from_damaged_pictures(
 def test_her2_level_reads_the_same_at_other_sizes(size):
     for seed, level in ((1, 0), (2, 1), (3, 2), (4, 3)):
         study = histology.render(_with_her2(histology.sample(seed), level), size)
-        assert histology.level_from_dab(histology.dab_share(study.images["ihc"])) == study.attributes["her2"]
+        assert level_from_dab(dab_share(study.images["ihc"])) == study.attributes["her2"]
 
 
 def test_the_he_does_not_depend_on_her2():

@@ -83,10 +83,10 @@ def counted_stages(terminal: Terminal, paths: list[Path]) -> list[Counts]:
     from unimedvl.data.stats.count import count_stage
     from unimedvl.data.stats.stages import stages_of
 
-    counted = []
+    counted, invented = [], simulated(paths)
     for stage in stages_of(paths):
         with _progress(terminal, stage.name, stage.total) as told:
-            counted.append(count_stage(stage, told))
+            counted.append(count_stage(stage, told, invented))
     return counted
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unimedvl.phantoms import Study
 
 SIMULATED = "SIMULATED by physics and chance (unimedvl.phantoms). Not a patient. Not for clinical use."
-CAPTION_HEIGHT = 14
+LINE_HEIGHT = 14  # of a caption, in pixels
 
 Modality = Annotated[str | None, Option(help="Such as cxr, mri or oct; all in turn where none is named.")]
 Size = Annotated[int, Option(min=64, max=512, help="Side in pixels.")]
@@ -146,7 +146,7 @@ def _write_study(study: Study, folder: Path) -> dict:
     from unimedvl.phantoms.language import questions, report
 
     stem, rng = f"{study.modality}-{study.case.seed}", np.random.default_rng(study.case.seed)
-    images = {view: f"{stem}-{view}.png" for view in study.images}
+    images = {view: f"{stem}-{view.replace(' ', '-')}.png" for view in study.images}
     masks = {name: f"{stem}-mask-{name.replace(' ', '-')}.png" for name in study.masks}
     for view, name in images.items():
         _write_png(_picture(study.images[view]), folder / name)
@@ -161,23 +161,40 @@ def _write_study(study: Study, folder: Path) -> dict:
 
 
 def _sheet(studies: list[Study]) -> Image:
-    """Studies in rows, their views side by side, each with its findings below."""
+    """Studies in rows, their views side by side, each with its findings below, in as many lines as they need."""
     from PIL import Image, ImageDraw
 
-    widths = [sum(i.shape[1] for i in s.images.values()) for s in studies]
-    height = next(iter(studies[0].images.values())).shape[0] + CAPTION_HEIGHT
-    columns = max(1, round((len(studies) * height / max(widths)) ** 0.5))
+    width = max(sum(i.shape[1] for i in s.images.values()) for s in studies)
+    captions = [_caption(study, width) for study in studies]
+    side = next(iter(studies[0].images.values())).shape[0]
+    height = side + LINE_HEIGHT * max(map(len, captions))
+    columns = max(1, round((len(studies) * height / width) ** 0.5))
     rows = -(-len(studies) // columns)
-    page = Image.new("RGB", (columns * max(widths), rows * height), "white")
+    page = Image.new("RGB", (columns * width, rows * height), "white")
     pen = ImageDraw.Draw(page)
-    for number, study in enumerate(studies):
-        left, top = number % columns * max(widths), number // columns * height
-        words = ", ".join(" ".join(filter(None, (f.side, f.name))) for f in study.findings) or "normal"
-        pen.text((left + 2, top + height - CAPTION_HEIGHT + 1), f"{study.case.seed} {words}", fill="black")
+    for number, (study, caption) in enumerate(zip(studies, captions, strict=True)):
+        left, top = number % columns * width, number // columns * height
+        for place, line in enumerate(caption):
+            pen.text((left + 2, top + side + place * LINE_HEIGHT + 1), line, fill="black")
         for image in study.images.values():
             page.paste(_picture(image), (left, top))
             left += image.shape[1]
     return page
+
+
+def _caption(study: Study, width: int) -> list[str]:
+    """Seed and findings of a study, in lines that are not wider than so many pixels where a word is not."""
+    from PIL import ImageFont
+
+    font, lines = ImageFont.load_default(), [str(study.case.seed)]
+    named = ", ".join(" ".join(filter(None, (f.side, f.name))) for f in study.findings) or "normal"
+    for word in named.split():
+        longer = f"{lines[-1]} {word}"
+        if font.getlength(longer) <= width - 4:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _picture(pixels: np.ndarray) -> Image:

@@ -12,6 +12,8 @@ from unimedvl.data.record import Decision, Record
 from unimedvl.data.scan import STAGES, Place, scan
 from unimedvl.data.shards import group_lengths
 
+_PHANTOMS = "phantoms"  # the source whose studies are all simulated
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -77,7 +79,16 @@ def page_content(page: Path) -> dict:
 
 
 def simulated_inputs(build: Path) -> list[str]:
-    """The inputs that a build's report calls simulated; none where there is no report yet."""
-    report = build / "report.json"
-    named = page_content(report).get("simulated") if report.is_file() else None
-    return [str(name) for name in named] if isinstance(named, list) else []
+    """The inputs that a build calls simulated: in its report, or while there is none, in the recipe noted at its start.
+
+    Raises:
+        DataError: the report or the recipe can't be read.
+    """
+    report, noted = build / "report.json", build / "recipe.json"
+    if report.is_file():
+        named = page_content(report).get("simulated")
+        return [str(name) for name in named] if isinstance(named, list) else []
+    recipe = page_content(noted).get("recipe") if noted.is_file() else None
+    inputs = recipe.get("inputs") if isinstance(recipe, dict) else None
+    entries = [e for e in inputs if isinstance(e, dict)] if isinstance(inputs, list) else []
+    return [str(e.get("name")) for e in entries if e.get("miniature") or e.get("name") == _PHANTOMS]

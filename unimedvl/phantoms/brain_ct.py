@@ -15,6 +15,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from unimedvl.phantoms import mri
+from unimedvl.phantoms.brain import FIELD_OF_VIEW, coordinates, tissues
+from unimedvl.phantoms.brain_findings import PAINTERS
+from unimedvl.phantoms.shapes import block_mean
 from unimedvl.phantoms.study import Case
 
 WIDTH, LEVEL = 80.0, 40.0  # HU, the brain window
@@ -62,10 +65,10 @@ def companion_hounsfield(case: Case, size: int = 128, noise: bool = True) -> np.
     if not 64 <= size <= 512:
         raise ValueError(f"size is {size}; it must be 64 to 512")
     finer = -(-256 // size)  # edges of bone and scalp are steep: average them from a fine grid
-    x, y = mri._coordinates(case, size * finer)
-    tissue = mri._tissues(case, x, y)
-    hu = _average(_attenuation(case, x, y, tissue), finer)
-    pixel = mri.FIELD_OF_VIEW / size
+    x, y = coordinates(case, size * finer)
+    tissue = tissues(case, x, y)
+    hu = block_mean(_attenuation(case, x, y, tissue), finer)
+    pixel = FIELD_OF_VIEW / size
     hu = gaussian_filter(hu, KERNEL / pixel, truncate=3.0)
     if noise:
         hu = hu + _noise(case, size, pixel)
@@ -81,7 +84,7 @@ def _attenuation(case: Case, x: np.ndarray, y: np.ndarray, tissue: dict[str, np.
     hu = AIR * (1 - np.clip(filled, 0, 1)) + MARROW * marrow + HOUNSFIELD["fat"] * fat
     hu = hu + sum(tissue[name] * HOUNSFIELD[name] for name in ("csf", "white", "grey", "bone", "skin"))
     for finding in case.findings:
-        for name, opacity in mri._LESIONS[finding.name](finding, x, y, tissue)[:-1]:
+        for name, opacity in PAINTERS[finding.name](finding, x, y, tissue)[:-1]:
             hu = hu + opacity * (HOUNSFIELD[name] - hu)
     return hu
 
@@ -89,14 +92,6 @@ def _attenuation(case: Case, x: np.ndarray, y: np.ndarray, tissue: dict[str, np.
 def _noise(case: Case, size: int, pixel: float) -> np.ndarray:
     """Quantum noise [size, size] HU; a pixel of twice the side holds the mean of four, less correlated ones."""
     rng = np.random.default_rng((4, case.noise_seed, size))
-    spread = min(NOISE * mri.FIELD_OF_VIEW / 512 / pixel, NOISE)
+    spread = min(NOISE * FIELD_OF_VIEW / 512 / pixel, NOISE)
     grain = gaussian_filter(rng.standard_normal((size, size)), max(0.6 * 0.43 / pixel, 0.2))
     return (grain * (spread / grain.std())).astype(np.float32)
-
-
-def _average(image: np.ndarray, block: int) -> np.ndarray:
-    """Mean over block x block pixels."""
-    if block == 1:
-        return image
-    n = image.shape[0] // block
-    return image.reshape(n, block, n, block).mean((1, 3))

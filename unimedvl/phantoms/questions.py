@@ -177,12 +177,16 @@ def _place_and_size(term: Term, finding: Finding, rng: Rng) -> Iterator[Question
 
 
 def _modality(modality: Modality, seen: View, others: list[Modality], rng: Rng) -> Iterator[Question]:
-    kinds = list(dict.fromkeys(view.kind for m in others for view in m.views))
+    """What kind of image it is. A view of a modality of its own is told apart from the others of its study too."""
+    apart = [v for v in modality.views if v.code != seen.code]
+    kinds = list(dict.fromkeys(view.kind for view in (*apart, *(view for m in others for view in m.views))))
+    named = list(dict.fromkeys(view.an or m.an for m in others for view in m.views))
+    named = [view.an or modality.an for view in apart] + named
     text = pick(rng, ("What modality is this?", "What kind of image is this?"))
     yield Question(text, seen.kind, "open", "modality")
     yield choice(text, seen.kind, kinds, rng, "modality")
-    if others:
-        yield from _yes_and_no("Is this {}?", modality.an, pick(rng, others).an, "modality")
+    if named:
+        yield from _yes_and_no("Is this {}?", seen.an or modality.an, pick(rng, named), "modality")
 
 
 def _organ(study: Study, others: list[Modality], rng: Rng) -> Iterator[Question]:

@@ -78,6 +78,14 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     return gaussian_filter(image, sigma * image.shape[0] / 2.0, mode="nearest", truncate=3.0)
 
 
+def block_mean(image: np.ndarray, block: int) -> np.ndarray:
+    """Mean over block x block pixels of [H, W] or [H, W, C]."""
+    if block == 1:
+        return image
+    n = image.shape[0] // block
+    return image.reshape(n, block, n, block, *image.shape[2:]).mean((1, 3))
+
+
 def strokes(size: int, starts: np.ndarray, ends: np.ndarray, radii: np.ndarray,
             weights: np.ndarray | None = None, softness: float = 0.0) -> np.ndarray:
     """Union of short tapered strokes, [size, size] float32: the largest weight x coverage at each pixel.

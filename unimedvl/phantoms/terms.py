@@ -85,6 +85,8 @@ class View:
     kind: what to answer when asked what the image is.
     head: how a caption begins, with the study's attributes in braces.
     sequence, stain: the answer to which sequence or stain it is, empty where that is no question.
+    code, an: as of `Modality`, where the image is of a modality of its own (`tasks.MODALITY_NAMES`); empty for that
+        of the study.
     """
 
     name: str
@@ -92,6 +94,8 @@ class View:
     head: str
     sequence: str = ""
     stain: str = ""
+    code: str = ""
+    an: str = ""
 
 
 @dataclass(frozen=True)

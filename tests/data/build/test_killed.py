@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -28,7 +27,6 @@ chunk: 2
 shard: 3
 processes: 2
 """
-LOCKS = ("build.lock", "lanes.lock")
 KILLS = 5
 
 
@@ -48,17 +46,9 @@ def finish(process: subprocess.Popen) -> dict:
     return json.loads(out)
 
 
-def files(folder: Path) -> list[Path]:
-    """Those of a folder in which a build may run: `os.walk` passes over what it removes meanwhile."""
-    return [Path(top, name) for top, _, names in os.walk(folder) for name in names if name not in LOCKS]
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files(folder)}
-
-
 def whole(folder: Path) -> int:
-    return sum(p.suffix != ".part" for p in files(folder))
+    """Whole files of a folder in which a build may run: `os.walk` passes over what it removes meanwhile."""
+    return sum(not name.endswith(".part") for *_, names in os.walk(folder) for name in names)
 
 
 def gone(group: int) -> bool:
@@ -71,7 +61,7 @@ def gone(group: int) -> bool:
 
 
 @pytest.mark.timeout(400)
-def test_a_build_that_is_killed_five_times_ends_with_the_same_bytes(tmp_path):
+def test_a_build_that_is_killed_five_times_ends_with_the_same_bytes(tmp_path, hashes):
     report = finish(start(tmp_path / "alone"))
     total = whole(tmp_path / "alone")
     chance = random.Random(5)

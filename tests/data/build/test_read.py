@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -35,11 +34,6 @@ def inputs(tmp_path_factory) -> list[dict]:
 
 def recipe(folder: Path, inputs: list[dict], **values) -> BuildRecipe:
     return BuildRecipe.model_validate({"folder": folder, "inputs": inputs, "chunk": 2, **values})
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def test_every_item_is_kept_dropped_or_quarantined(tmp_path, inputs):
@@ -92,9 +86,9 @@ def test_an_evaluation_set_is_read_whole_and_by_its_splits(tmp_path, inputs):
     assert counts(build, build.inputs[0])["kept"] == 0
 
 
-def test_a_miniature_is_written_once_into_the_folder_of_the_build(tmp_path):
+def test_a_miniature_is_written_once_into_the_folder_of_the_build(tmp_path, hashes):
     build = recipe(tmp_path, [{"name": "vqa-rad", "miniature": True}])
-    half = tmp_path / "miniatures" / "vqa-rad.part"
+    half = tmp_path / "miniatures" / ".vqa-rad.part"
     half.mkdir(parents=True)
     (half / "left.txt").write_text("of a run that was killed")
     write_miniatures(build)
@@ -106,7 +100,7 @@ def test_a_miniature_is_written_once_into_the_folder_of_the_build(tmp_path):
     assert counts(build, build.inputs[0])["read"] == 5
 
 
-def test_lanes_change_no_byte_that_is_read(tmp_path, inputs):
+def test_lanes_change_no_byte_that_is_read(tmp_path, inputs, hashes):
     for lanes in (1, 2):
         list(run_lanes(read_lane, recipe(tmp_path / str(lanes), inputs), lanes))
     assert hashes(tmp_path / "1") == hashes(tmp_path / "2")
@@ -144,7 +138,7 @@ def test_a_lane_simulates_its_own_chunks_and_nothing_that_is_done(simulated):
     assert made == [1000001]
 
 
-def test_chunks_that_cut_studies_are_the_same_by_any_lanes(simulated):
+def test_chunks_that_cut_studies_are_the_same_by_any_lanes(simulated, hashes):
     recipe_of, _ = simulated
     for lanes in (1, 3):
         read_all(recipe_of(str(lanes), chunk=7), lanes)

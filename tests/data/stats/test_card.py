@@ -66,6 +66,13 @@ def test_the_page_shows_stages_side_by_side_and_reasons():
     assert "no patient behind them: &lt;a&gt;, b." in card([first], "Invented", ["<a>", "b"])
 
 
+def test_images_of_what_a_build_calls_simulated_count_as_simulated():
+    found = [record(1), record(2, dataset="other"), record(3, input_img=())]
+    assert count_stage(Stage("s", found), simulated=["invented"]).numbers()["images"] == {
+        "as the source has them": 1, "none": 1, "simulated": 1,
+    }  # fmt: skip
+
+
 def test_plots_are_svg_and_say_in_words_what_they_show():
     values = Histogram()
     for number in range(10):

@@ -59,8 +59,11 @@ def test_later_stages_are_counted_by_what_they_decided(build):
     assert counts[1].dropped.ordered() == {"duplicate": 1} and counts[2].groups["split"].ordered() == {"test": 1}
 
 
-def test_a_builds_report_names_its_simulated_inputs(build):
+def test_a_builds_report_names_its_simulated_inputs_and_before_that_its_recipe(build):
     assert simulated_inputs(build) == []
+    inputs = [{"name": "slake", "miniature": True}, {"name": "vqa-rad", "miniature": False}, {"name": "phantoms"}]
+    (build / "recipe.json").write_text(json.dumps({"recipe": {"inputs": inputs}}))
+    assert simulated_inputs(build) == ["slake", "phantoms"]
     (build / "report.json").write_text(json.dumps({"simulated": ["phantoms"]}))
     assert simulated_inputs(build) == ["phantoms"]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from unimedvl.data.build.recipe import BuildRecipe, Input
-from unimedvl.data.error import DataError
 from unimedvl.data.miniatures import write_miniature
 
 
@@ -25,13 +23,5 @@ def write_miniatures(recipe: BuildRecipe) -> None:
         if not entry.miniature:
             continue
         folder = input_folder(recipe, entry)
-        half = folder.with_name(folder.name + ".part")
-        if folder.exists():
-            continue
-        try:
-            if half.exists():
-                shutil.rmtree(half)
-            write_miniature(entry.name, half)
-            half.rename(folder)
-        except OSError as error:
-            raise DataError(f"{folder}: {error.strerror or error}") from error
+        if not folder.exists():
+            write_miniature(entry.name, folder)

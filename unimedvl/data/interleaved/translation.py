@@ -1,4 +1,4 @@
-"""One slice in another contrast or modality: T2 and FLAIR, MRI and CT, each to the other."""
+"""One slice in another contrast or modality: T1 and T2, T2 and FLAIR, MRI and CT, each to the other."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _CT = "grey follows how much the tissue attenuates X-rays, and dense bone is whi
 _CONTRASTS = {
     ("FLAIR", "T2"): "free fluid is bright",
     ("T2", "FLAIR"): "the signal of free fluid is suppressed, so that it is dark",
+    ("T1", "T2"): "free fluid is bright, and grey matter brighter than white",
+    ("T2", "T1"): "free fluid is dark, and white matter brighter than grey",
     **{("CT", mr): _MR for mr in ("MRI", "T1", "T2")},
     **{(mr, "CT"): _CT for mr in ("MRI", "T1", "T2")},
 }

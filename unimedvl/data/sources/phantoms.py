@@ -26,17 +26,17 @@ from unimedvl.phantoms.edits import change_told
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
-from unimedvl.phantoms.vocabulary import MODALITIES
+from unimedvl.phantoms.vocabulary import MODALITIES, view_of
 from unimedvl.tasks import UPSCALE_FACTOR
 
 FILE = "phantoms.json"
 # Topics that a conversation comes back to: they are harder to learn than what kind of image it is.
 _HARD = ("presence", "normality", "finding", "side", "severity", "place")
 _HARD_SHARE, _REASONED = 0.7, 0.12  # of questions in conversations; of records that are thought through first
-_PAIRS = {"his": 1, "mri": 2}  # of a study beside what every modality has
+_PAIRS = {"his": 1, "mri": 3}  # of a study beside what every modality has
 _HELD = 2  # studies whose records are remembered: they are looked at one after another
 _COARSE = Degradation("bicubic", UPSCALE_FACTOR)
-_SEQUENCES = {"t2": "T2", "flair": "FLAIR"}
+_SEQUENCES = {"t1": "T1", "t2": "T2", "flair": "FLAIR"}
 # Names and arrays of images: [H, W, 3] uint8, or [H, W] bool.
 Named = Sequence[tuple[str, np.ndarray]]
 
@@ -133,8 +133,10 @@ class _About:
         turns: tuple[Message, ...],
         inputs: Named = (),
         outputs: Named = (),
+        view: str | None = None,
         **attributes: str,
     ) -> Sample:
+        """A record. view: what it is about, which may be of a modality of its own, as immunohistochemistry is."""
         number = self.numbers[task] = self.numbers.get(task, 0) + 1
         shown = [*inputs, *outputs]
         named = [Picture(path=f"{name}.png", height=a.shape[0], width=a.shape[1]) for name, a in shown]
@@ -142,7 +144,7 @@ class _About:
         record = Record(
             main_task_type=group,
             sub_task_type=task,
-            modality=self.study.modality,
+            modality=view_of(self.study, view).code or self.study.modality,
             dataset="phantoms",
             input_img=tuple(named[: len(inputs)]),
             output_img=tuple(named[len(inputs) :]),
@@ -165,7 +167,7 @@ def _encoded(array: np.ndarray) -> bytes:
 def _report(about: _About) -> Iterator[Sample]:
     view = about.view()
     turns = question("Write a report of this image."), answer(report(about.study, about.rng, view))
-    yield about.sample("understanding", "report", turns, [about.image(view)])
+    yield about.sample("understanding", "report", turns, [about.image(view)], view=view)
 
 
 def _questions(about: _About, settings: Settings) -> Iterator[Sample]:
@@ -183,7 +185,7 @@ def _questions(about: _About, settings: Settings) -> Iterator[Sample]:
             turns, named = [reasoned(about.study, view, rng, *turns[0])], {**named, "reasoned": "yes"}
         messages = [m for asked_of, answered in turns for m in (question(asked_of, 0), answer(answered))]
         messages[0] = question(turns[0][0])
-        yield about.sample("understanding", "vqa", tuple(messages), [about.image(view)], **named)
+        yield about.sample("understanding", "vqa", tuple(messages), [about.image(view)], view=view, **named)
 
 
 def _each_kind_first(asked: list[Question], rng: np.random.Generator) -> Iterator[Question]:
@@ -207,7 +209,7 @@ def _generation(about: _About) -> Iterator[Sample]:
     request = question(caption(about.study, view, about.rng), 0)
     turns = request, answer(plan(about.study, view, about.rng))
     found = [about.study.masks[f.name] for f in about.study.findings if f.name in about.study.masks]
-    yield about.sample("generation", "text_to_image", turns, outputs=[about.image(view)], **_region(found))
+    yield about.sample("generation", "text_to_image", turns, outputs=[about.image(view)], view=view, **_region(found))
 
 
 def _region(masks: Sequence[np.ndarray]) -> dict[str, str]:
@@ -223,11 +225,12 @@ def _region(masks: Sequence[np.ndarray]) -> dict[str, str]:
 
 
 def _upscaling(about: _About) -> Iterator[Sample]:
-    name, target = about.image(about.view())
+    view = about.view()
+    name, target = about.image(view)
     coarse = _COARSE.applied(target, about.key)
     turns = edit_turns("upscale", name, factor=_COARSE.factor)
     pair = [(f"{name}-low", coarse)], [(name, target)]
-    yield about.sample("interleaved", "super_resolution", turns, *pair, **_COARSE.attributes())
+    yield about.sample("interleaved", "super_resolution", turns, *pair, view=view, **_COARSE.attributes())
 
 
 def _segmentation(about: _About) -> Iterator[Sample]:
@@ -269,17 +272,16 @@ def _pairs(about: _About) -> Iterator[Sample]:
     if about.study.modality == "his":
         level = about.study.attributes["her2"]
         turns = edit_turns("stain", about.key, her2=level)
-        yield about.sample("interleaved", "staining", turns, [about.image("he")], [about.image("ihc")], her2=level)
-    if {"t2", "flair"} <= set(images):
-        source, target = _shuffled(["t2", "flair"], about.rng)
-        turns = edit_turns("translate", about.key, source=_SEQUENCES[source], target=_SEQUENCES[target])
-        named = {"source": _SEQUENCES[source], "target": _SEQUENCES[target]}
-        yield about.sample("interleaved", "translation", turns, [about.image(source)], [about.image(target)], **named)
-        pair = [about.image("t1"), (f"{about.key}-ct", companion_ct(case, images["t1"].shape[0]))]
-        source, target = ("T1", "CT") if about.rng.random() < 0.5 else ("CT", "T1")
-        pair = pair if target == "CT" else pair[::-1]
-        turns = edit_turns("translate", f"{about.key} ct", source=source, target=target)
-        yield about.sample("interleaved", "translation", turns, pair[:1], pair[1:], source=source, target=target)
+        stains = [about.image("he")], [about.image("ihc")]
+        yield about.sample("interleaved", "staining", turns, *stains, view="ihc", her2=level)
+    if _SEQUENCES.keys() <= images.keys():
+        ct = f"{about.key}-ct", companion_ct(case, images["t1"].shape[0])
+        shown = {"CT": ct} | {name: about.image(view) for view, name in _SEQUENCES.items()}
+        for names in (["T2", "FLAIR"], ["T1", "CT"], ["T1", "T2"]):
+            source, target = _shuffled(names, about.rng)
+            turns = edit_turns("translate", f"{about.key} {source} {target}", source=source, target=target)
+            pair = [shown[source]], [shown[target]]
+            yield about.sample("interleaved", "translation", turns, *pair, source=source, target=target)
 
 
 SOURCE = Source(
@@ -288,11 +290,11 @@ SOURCE = Source(
     home="unimedvl.phantoms",
     licence="Apache-2.0",
     access="open",
-    modalities=tuple(SIMULATORS),
+    modalities=(*SIMULATORS, "ihc"),
     expected={"train": None, "test": None},
     read=read,
     notes=f"Simulated; no patients. A folder with {FILE} says how many studies, of which seeds, size and modalities; a "
-    "study gives nine to eleven records.",
+    "study gives nine to twelve records.",
     tasks=(
         "vqa", "report", "text_to_image", "super_resolution", "segmentation", "counterfactual", "staining",
         "translation",

@@ -21,7 +21,8 @@ def card(stages: Sequence[Counts], title: str, simulated: Sequence[str] = ()) ->
     parts = [
         f"<header><h1>{escape(title)}</h1>",
         "<p>What is in the records, counted in one pass. Images count as simulated or synthetic where a record "
-        "says so; of others nothing is known but what their source says. Not for clinical use.</p></header>",
+        "or the build says so; of others nothing is known but what their source says. "
+        "Not for clinical use.</p></header>",
     ]
     parts.append(simulated_note(simulated))
     if len(stages) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from unimedvl.data.page import made_how
@@ -10,15 +10,23 @@ from unimedvl.data.record import Record
 from unimedvl.data.stats.stages import QUARANTINE, Dropped, Stage
 from unimedvl.data.stats.tally import Histogram, Tally
 
-# By what records are counted: title and value.
-GROUPS: dict[str, Callable[[Record], str]] = {
-    "modality": lambda r: r.modality,
-    "task": lambda r: r.sub_task_type,
-    "split": lambda r: r.split or "none",
-    "source": lambda r: r.dataset,
-    "licence": lambda r: r.licence or "not stated",
-    "images": lambda r: made_how(r) or ("as the source has them" if r.pictures else "none"),
+# By what records are counted: title, and value of a record given the data sets that are called simulated.
+GROUPS: dict[str, Callable[[Record, Collection[str]], str]] = {
+    "modality": lambda r, _: r.modality,
+    "task": lambda r, _: r.sub_task_type,
+    "split": lambda r, _: r.split or "none",
+    "source": lambda r, _: r.dataset,
+    "licence": lambda r, _: r.licence or "not stated",
+    "images": lambda r, simulated: _images(r, simulated),
 }
+
+
+def _images(record: Record, simulated: Collection[str]) -> str:
+    if not record.pictures:
+        return "none"
+    return made_how(record, simulated) or "as the source has them"
+
+
 # Reasons that are shown of each rule, and rules that are told apart.
 _EXAMPLES = 5
 _RULES = 200
@@ -32,10 +40,11 @@ class Counts:
     shortest_side: of their images in pixels; sizes: of these, as width x height; unsized: images without a size.
     scores: of every record that a rule measured, by rule, kept and dropped by that rule.
     dropped: by rule, records and items that did not pass; quarantined ones stand under that name.
-    examples: some of them by rule, as (where, reason).
+    examples: some of them by rule, as (where, reason). simulated: data sets whose images a build says are.
     """
 
     name: str
+    simulated: Collection[str] = ()
     records: int = 0
     groups: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in GROUPS})
     characters: Histogram = field(default_factory=lambda: Histogram(0))
@@ -59,7 +68,7 @@ class Counts:
             return
         self.records += 1
         for name, value in GROUPS.items():
-            self.groups[name].add(value(item))
+            self.groups[name].add(value(item, self.simulated))
         self.characters.add(len(item.text))
         self.turns.add(len(item.message))
         self._images(item)
@@ -113,13 +122,17 @@ class Counts:
         }
 
 
-def count_stage(stage: Stage, told: Callable[[int], None] = lambda done: None) -> Counts:
-    """A stage's numbers, in one pass over its items. told: is given the number of items done, now and then.
+def count_stage(
+    stage: Stage, told: Callable[[int], None] = lambda done: None, simulated: Collection[str] = ()
+) -> Counts:
+    """A stage's numbers, in one pass over its items.
+
+    told: is given the number of items done, now and then. simulated: data sets of which a build says that they are.
 
     Raises:
         DataError: what the stage's stream raises.
     """
-    counts, since = Counts(stage.name), 0
+    counts, since = Counts(stage.name, simulated), 0
     for item in stage.items:
         counts.add(item)
         since += 1
@@ -128,8 +141,3 @@ def count_stage(stage: Stage, told: Callable[[int], None] = lambda done: None) -
             since = 0
     told(since)
     return counts
-
-
-def count_stages(stages: Iterable[Stage]) -> list[Counts]:
-    """The numbers of several stages, one after the other."""
-    return [count_stage(stage) for stage in stages]

@@ -14,7 +14,8 @@ WORDS = Modality(
     scene="glands in stroma",
     views=(
         View("he", "histopathology", "H&E histopathology of {organ}", stain="H&E"),
-        View("ihc", "HER2 immunohistochemistry", "HER2 immunohistochemistry of {organ}", stain="HER2"),
+        View("ihc", "HER2 immunohistochemistry", "HER2 immunohistochemistry of {organ}", stain="HER2",
+             code="ihc", an="an immunohistochemistry image"),
     ),
     terms=(
         Term("invasive carcinoma", said=("invasive ductal carcinoma",), short="carcinoma", number="mass",
