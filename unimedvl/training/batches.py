@@ -126,16 +126,22 @@ class StepBatches:
         self.first, self.rank, self.ranks, self.workers, self.seed = first, rank, ranks, workers, seed
         self._ahead = waiting.copy()
         self._after: deque[Waiting] = deque()
+        self._batches: Iterator[TrainingBatch] | None = None
         self.waiting = waiting.copy()  # as it stands after the step that was last given
 
-    def __iter__(self) -> Iterator[list[TrainingBatch]]:
+    def start(self) -> None:
+        """Start the workers. Processes that are started later take along what this one holds by then."""
         allow_many_files()
         ahead = {"prefetch_factor": 2 * max(1, self.packs // self.ranks)} if self.workers else {}
         data = PackedSamples(self.samples, self.seed)
         loader = DataLoader(data, batch_size=None, sampler=self._places(), num_workers=self.workers, **ahead)
-        batches = iter(loader)
+        self._batches = iter(loader)
+
+    def __iter__(self) -> Iterator[list[TrainingBatch]]:
+        if self._batches is None:
+            self.start()
         for _ in range(self.first, self.steps):
-            mine = [next(batches) for _ in range(self.packs // self.ranks)]
+            mine = [next(self._batches) for _ in range(self.packs // self.ranks)]
             self.waiting = self._after.popleft()
             yield mine
 

@@ -83,6 +83,8 @@ def run_stage(run: Run, number: int, stop: Stop, told: Callable[[Told], None]) -
     recipe, stage, world, place = run.recipe, run.recipe.stages[number], run.world, run.place
     if place.stage != number:
         place.begin(number)
+    batches = step_batches(run, stage, number)
+    batches.start()  # before there is an optimiser, whose memory the workers would hold too
     chosen = choose(run.learnt, stage)
     optimiser = adamw(chosen, stage)
     average = run.average = Average(run.begun.model)
@@ -90,7 +92,6 @@ def run_stage(run: Run, number: int, stop: Stop, told: Callable[[Told], None]) -
         read_tensors(run.newest, tensors_of(run, optimiser), world)
         set_updates(optimiser, place.updates)
     run.newest = None
-    batches = step_batches(run, stage, number)
     held = Held(run, stage, number) if recipe.validation.every else None
     tally = Tally(world, run.begun.model.config, stage, recipe, run.peak)
     before = sum(s.steps for s in recipe.stages[:number])
@@ -115,10 +116,10 @@ def run_stage(run: Run, number: int, stop: Stop, told: Callable[[Told], None]) -
             _give_up(run, done, bad)
         if held and (done % recipe.validation.every == 0 or place.step == stage.steps):
             run.log(done, validate(held, average, done))
-        if done % recipe.save.every == 0 or place.step == stage.steps or stop.asked:
+        if done % recipe.save.every == 0 or place.step == stage.steps or stop.agreed:
             run.checkpoints.save(done, tensors_of(run, optimiser), place.to_json())
         run.checkpoints.poll()
-        if stop.asked and place.step < stage.steps:
+        if stop.agreed and place.step < stage.steps:
             run.checkpoints.finish()
             raise Stopped(done)
     average.hand_over()
@@ -130,7 +131,7 @@ def _gradient(run: Run, stage: Stage, mine: list[TrainingBatch], tally: Tally, s
     world, model, device = run.world, run.begun.model, run.world.device
     counts = [sum(b.labels for b in mine), sum(b.targets for b in mine), sum(b.tokens for b in mine), stop.asked]
     labels, targets, tokens, asked = world.sum(counts)
-    stop.asked = bool(asked)
+    stop.agreed = bool(asked)
     tally.step(tokens, len(mine))
     for batch in mine:
         batch = batch.to(device)
@@ -252,9 +253,10 @@ def samples_of(run: Run, stage: Stage, mixture, seed: int) -> Samples:
 
 @dataclass
 class Stop:
-    """Whether the run was asked to stop."""
+    """Whether this rank was asked to stop, and whether all have agreed on it, at the beginning of a step."""
 
     asked: bool = False
+    agreed: bool = False
 
 
 @contextlib.contextmanager
