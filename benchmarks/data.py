@@ -37,7 +37,7 @@ from unimedvl.data.examples import example_of
 from unimedvl.data.loader import Mixture, Part
 from unimedvl.inference.results import versions
 from unimedvl.phantoms import SIMULATORS, simulate
-from unimedvl.phantoms.examples import to_pixels
+from unimedvl.phantoms.pixels import to_pixels
 from unimedvl.sequence import Segment, pack, token_count
 from unimedvl.tasks import TASKS
 from unimedvl.transforms import Prepare

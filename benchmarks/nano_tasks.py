@@ -23,13 +23,15 @@ from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.breast_stains import dab_share, level_from_dab
 from unimedvl.phantoms.captions import caption
-from unimedvl.phantoms.examples import TOO_FINE, UPSCALE_FACTOR, degrade, to_pixels
 from unimedvl.phantoms.parser import parse_findings
+from unimedvl.phantoms.pixels import degrade, to_pixels
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.vocabulary import MODALITIES
-from unimedvl.tasks import HER2_LEVELS
+from unimedvl.tasks import HER2_LEVELS, UPSCALE_FACTOR
 
 WHAT_MODALITY = "What modality is this?"
+# Can't be told at 128 px; the small model is not asked to guess.
+TOO_FINE = ("count", "size")
 SHORT, LONG = Sampling(max_tokens=32), Sampling(max_tokens=128)
 # How many questions go through the model at once, and how many drawings.
 BATCH = 24

@@ -18,11 +18,11 @@ from benchmarks.nano_tasks import TASKS, WHAT_MODALITY, Bench
 from benchmarks.picture import ROWS
 from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.unimedvl import Request
-from unimedvl.phantoms import SIMULATORS, examples
+from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
-from unimedvl.phantoms.study import Study
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED, Study
 from unimedvl.phantoms.vocabulary import MODALITIES
 from unimedvl.tasks import HER2_LEVELS
 
@@ -137,10 +137,10 @@ def test_a_model_that_knows_nothing_misses_every_target(name, held_out, silent):
 
 
 def test_only_held_out_seeds_are_rendered():
-    held_out = HeldOut(first=examples.FIRST_TRAINING_SEED - 1)
-    assert held_out.study("cxr", examples.FIRST_TRAINING_SEED - 1)
+    held_out = HeldOut(first=FIRST_TRAINING_SEED - 1)
+    assert held_out.study("cxr", FIRST_TRAINING_SEED - 1)
     with pytest.raises(ValueError, match="not held out"):
-        held_out.study("cxr", examples.FIRST_TRAINING_SEED)
+        held_out.study("cxr", FIRST_TRAINING_SEED)
 
 
 def test_looks_take_all_views_in_turn_and_a_study_each(held_out):
@@ -169,5 +169,5 @@ def test_table_and_record_hold_every_measure(held_out, silent):
     assert "modality named" in text and "99.0 %" in text and "T2 to FLAIR" in text
     content = json.loads(json.dumps(record(oracle, held_out, measures, seconds, torch.get_num_threads())))
     assert len(content["measures"]) == len(measures)
-    assert content["seeds"]["last"] < examples.FIRST_TRAINING_SEED
+    assert content["seeds"]["last"] < FIRST_TRAINING_SEED
     assert {"value", "low", "high", "n", "target", "met"} <= set(content["measures"][0])

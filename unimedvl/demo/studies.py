@@ -20,17 +20,19 @@ from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS, Study
 from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.edits import edit_reply, edit_request
-from unimedvl.phantoms.examples import UPSCALE_FACTOR, degrade, modalities_of, to_pixels
+from unimedvl.phantoms.pixels import degrade, to_pixels
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.phantoms.vocabulary import MODALITIES, view_of
-from unimedvl.tasks import HER2_LEVELS, THINK_FIRST
+from unimedvl.tasks import HER2_LEVELS, THINK_FIRST, UPSCALE_FACTOR
 
 SECTION = "simulated"
 SIZE = 128
 # One question of each is asked.
 TOPICS = ("modality", "normality", "presence", "finding", "side", "severity")
+# Where a task is shown on some modalities alone.
+SHOWN_ON = {"stain": ("his",), "upscale": ("mri",), "translate": ("mri",), "counterfactual": ("cxr",)}
 WORDS = {"t1": "T1", "t2": "T2", "flair": "FLAIR"}
 
 
@@ -70,8 +72,8 @@ class Exhibit:
 
 
 def exhibits(task: str, modalities: Sequence[str]) -> list[Exhibit]:
-    """A study of each of the modalities that the task was trained on."""
-    return [exhibit(name) for name in modalities_of(task, modalities)]
+    """A study of each of the modalities that a task is shown on."""
+    return [exhibit(name) for name in SHOWN_ON.get(task, tuple(SIMULATORS)) if name in modalities]
 
 
 @cache

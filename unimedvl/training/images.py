@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.examples import to_pixels
+from unimedvl.phantoms.pixels import to_pixels
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.training.part_run import chance
 
