@@ -124,7 +124,7 @@ def test_names_of_findings_stay_below_their_study(run):
     assert run("phantoms", "sheet", *wanted, tiny=False).status == 0
     sheet = Image.open("sheet.png")
     below = np.asarray(sheet.convert("L"))[64:]
-    assert sheet.width == 64 and len(below) >= 3 * 14 and (below[:, -2:] == 255).all()
+    assert 64 <= sheet.width < 100 and len(below) >= 3 * 14 and (below[:, -2:] == 255).all()
 
 
 @pytest.mark.parametrize(

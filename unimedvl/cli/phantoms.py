@@ -162,9 +162,14 @@ def _write_study(study: Study, folder: Path) -> dict:
 
 def _sheet(studies: list[Study]) -> Image:
     """Studies in rows, their views side by side, each with its findings below, in as many lines as they need."""
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
-    width = max(sum(i.shape[1] for i in s.images.values()) for s in studies)
+    words = " ".join(f.name for s in studies for f in s.findings).split()
+    width = max(
+        *(sum(i.shape[1] for i in s.images.values()) for s in studies),
+        *(int(ImageFont.load_default().getlength(word)) + 6 for word in words),
+        0,
+    )
     captions = [_caption(study, width) for study in studies]
     side = next(iter(studies[0].images.values())).shape[0]
     height = side + LINE_HEIGHT * max(map(len, captions))
@@ -183,7 +188,7 @@ def _sheet(studies: list[Study]) -> Image:
 
 
 def _caption(study: Study, width: int) -> list[str]:
-    """Seed and findings of a study, in lines that are not wider than so many pixels where a word is not."""
+    """Seed and findings of a study, in lines that are not wider than so many pixels."""
     from PIL import ImageFont
 
     font, lines = ImageFont.load_default(), [str(study.case.seed)]
