@@ -124,7 +124,7 @@ def test_sigterm_saves_first(make_recipe, read_log):
 
 
 def test_stopping_within_the_process_raises_after_it_saved(make_recipe, monkeypatch):
-    recipe = make_recipe(save={"every": 1000})
+    recipe, before = make_recipe(save={"every": 1000}), signal.getsignal(signal.SIGTERM)
     real = loop._gradient
 
     def gradient(*arguments):
@@ -134,7 +134,7 @@ def test_stopping_within_the_process_raises_after_it_saved(make_recipe, monkeypa
     monkeypatch.setattr(loop, "_gradient", gradient)
     with pytest.raises(Stopped, match="saved at step 1"):
         train(recipe)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_step_without_a_finite_gradient_is_skipped_and_counted(make_recipe, read_log, monkeypatch):
