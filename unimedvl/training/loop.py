@@ -134,6 +134,7 @@ def _gradient(run: Run, stage: Stage, mine: list[TrainingBatch], tally: Tally, s
     stop.agreed = bool(asked)
     tally.step(tokens, len(mine))
     for batch in mine:
+        tally.work(batch)
         batch = batch.to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.recipe.bf16):
             losses = model(batch.batch)

@@ -58,12 +58,15 @@ class Tally:
         self._packs += packs
         self._tokens += tokens
 
+    def work(self, batch: TrainingBatch) -> None:
+        """The operations of a batch that is still in the CPU's memory: a GPU would have to be waited for."""
+        self._flops += flops_of(batch.batch, self.config, self.frozen, False, self.recipe.lora)
+
     def losses(self, batch: TrainingBatch, ce: Tensor, mse: Tensor) -> None:
         """The losses of a batch: of each label [n], and of each target token [m] before it is weighed."""
         for row, tasks, values in ((0, batch.label_tasks, ce), (2, batch.target_tasks, mse)):
             self._by_task[row].index_add_(0, tasks, values.double())
             self._by_task[row + 1].index_add_(0, tasks, torch.ones_like(values, dtype=torch.float64))
-        self._flops += flops_of(batch.batch, self.config, self.frozen, False, self.recipe.lora)
 
     def add(self, **values: float) -> None:
         """Values of a step, to be averaged."""
