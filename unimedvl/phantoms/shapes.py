@@ -37,19 +37,6 @@ def ramp(value: np.ndarray, low: float, high: float) -> np.ndarray:
     return t * t * (3.0 - 2.0 * t)
 
 
-def half_chord(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radii: tuple[float, float],
-               shear: float = 0.0) -> np.ndarray:
-    """Profile of an ellipsoid seen along its third axis: sqrt(1 - r^2) inside, 0 outside.
-
-    Multiplied by twice the third semi-axis this is the length of the ray inside the ellipsoid.
-    shear: moves x by shear * (y - centre y), which leans the ellipsoid.
-    """
-    dy = y - centre[1]
-    dx = x - centre[0] - shear * dy
-    return np.sqrt(np.clip(1.0 - (dx / radii[0]) ** 2 - (dy / radii[1]) ** 2, 0.0, None))
-
-
-@lru_cache(maxsize=64)
 def _spline_basis(cells: int, size: int) -> np.ndarray:
     """Weights [size, cells + 3] of uniform cubic B-splines at the pixel centres."""
     t = (np.arange(size) + 0.5) * (cells / size)

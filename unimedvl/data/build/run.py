@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from unimedvl.data.duplicates import hashes
 from unimedvl.data.error import DataError
 from unimedvl.data.quality import alignment, coarse
 from unimedvl.data.sources import source
+from unimedvl.recipes import differences
 
 VERSION = "1"  # another one where the same recipe could give other files
 # What changes no byte of what is built.
@@ -121,21 +121,8 @@ def _same_recipe(recipe: BuildRecipe) -> None:
         write_json(file, mine)
         return
     noted = read_json(file)
-    for where, before, now in _differences(noted, mine, ""):
+    for where, before, now in differences(noted, mine):
         raise DataError(
             f"{file}: begun with {where.removeprefix('recipe.')} {before}, which now is {now}; "
             "build in another folder, or remove this one"
         )
-
-
-def _differences(one: object, other: object, where: str) -> Iterator[tuple[str, object, object]]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted({*one, *other}):
-            yield from _differences(one.get(key), other.get(key), f"{where}.{key}" if where else key)
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for number, (a, b) in enumerate(zip(one, other, strict=True)):
-            yield from _differences(a, b, f"{where}.{number}")
-    elif one != other:
-        yield where, one, other
-
-
