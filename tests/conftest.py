@@ -144,3 +144,25 @@ def room() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Trains a recipe and cuts it off right after so many steps, before anything else is written."""
+
+    def run(recipe, steps: int) -> None:
+        from unimedvl.training import loop
+
+        taken, real = [], loop._gradient
+
+        def gradient(*arguments):
+            if len(taken) == steps:
+                raise KeyboardInterrupt
+            taken.append(1)
+            return real(*arguments)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(loop, "_gradient", gradient)
+            loop.train(recipe)
+
+    return run

@@ -144,21 +144,10 @@ def by_command(recipe, largest: int | None = None) -> subprocess.CompletedProces
     return subprocess.run(command, env=environment, preexec_fn=limit, capture_output=True, text=True, timeout=100)
 
 
-def test_a_full_disk_is_one_line_keeps_the_last_checkpoint_and_the_run_goes_on_later(make_recipe, monkeypatch):
+def test_a_full_disk_is_one_line_keeps_the_last_checkpoint_and_the_run_goes_on_later(make_recipe, cut_off):
     whole, torn = make_recipe("whole"), make_recipe("torn", save={"every": 1})
     out = train(whole)
-    real, steps = loop._gradient, []
-
-    def gradient(*arguments):
-        if len(steps) == 3:
-            raise KeyboardInterrupt
-        steps.append(1)
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_gradient", gradient)
-    with pytest.raises(KeyboardInterrupt):
-        train(torn)
-    monkeypatch.setattr(loop, "_gradient", real)
+    cut_off(torn, 3)
     before = whole_checkpoints(torn.folder / "checkpoints")
     largest = max(p.stat().st_size for p in before[-1].iterdir())
     done = by_command(torn, largest // 2)

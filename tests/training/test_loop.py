@@ -72,22 +72,11 @@ def test_losses_fall_and_the_export_answers_and_draws(make_recipe, read_log):
 
 
 @pytest.mark.parametrize("stop_after", [3, 5, 7], ids=["in the first stage", "between stages", "in the second stage"])
-def test_a_run_that_is_cut_off_goes_on_to_the_last_bit(make_recipe, read_log, monkeypatch, stop_after):
+def test_a_run_that_is_cut_off_goes_on_to_the_last_bit(make_recipe, read_log, cut_off, stop_after):
     """Cut off right after a step, before anything else is written."""
     whole, torn = make_recipe("whole"), make_recipe("torn")
     train(whole)
-    real, steps = loop._gradient, []
-
-    def gradient(*arguments):
-        if len(steps) == stop_after:
-            raise KeyboardInterrupt
-        steps.append(1)
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_gradient", gradient)
-    with pytest.raises(KeyboardInterrupt):
-        train(torn)
-    monkeypatch.setattr(loop, "_gradient", real)
+    cut_off(torn, stop_after)
     train(torn)
     assert curve(read_log, torn.folder) == curve(read_log, whole.folder)
     assert_same_weights(torn.folder / "export", whole.folder / "export")

@@ -13,7 +13,6 @@ from unimedvl import UniMedVL
 from unimedvl.checkpoint import fingerprint
 from unimedvl.cli.main import main
 from unimedvl.model import decoder
-from unimedvl.training import loop
 from unimedvl.training.loop import train
 
 # What a run's own time or machine decides.
@@ -56,20 +55,9 @@ def test_tensorboard_has_the_numbers_of_the_log(make_recipe, read_log):
         assert shown[key] == pytest.approx(value, rel=1e-5)
 
 
-def test_tensorboard_of_a_run_that_went_on_has_each_step_once(make_recipe, monkeypatch):
+def test_tensorboard_of_a_run_that_went_on_has_each_step_once(make_recipe, cut_off):
     recipe = make_recipe(save={"every": 3})
-    real, steps = loop._gradient, []
-
-    def gradient(*arguments):
-        if len(steps) == 4:  # a step after the checkpoint, which is taken again
-            raise KeyboardInterrupt
-        steps.append(1)
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_gradient", gradient)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe)
-    monkeypatch.setattr(loop, "_gradient", real)
+    cut_off(recipe, 4)
     train(recipe)
     board = EventAccumulator(str(recipe.folder / "tensorboard")).Reload()
     assert [e.step for e in board.Scalars("ce")] == list(range(1, 9))
@@ -95,22 +83,11 @@ def test_adapters_learn_and_their_export_is_their_merge(make_recipe, read_log, t
     assert told["rank"] == 4
 
 
-def test_adapters_go_on_where_they_were_cut_off(make_recipe, read_log, monkeypatch):
+def test_adapters_go_on_where_they_were_cut_off(make_recipe, read_log, cut_off):
     lora = {"rank": 2, "alpha": 4, "base": "float32"}
     whole, torn = make_recipe("whole", lora=lora), make_recipe("torn", lora=lora)
     one = train(whole)
-    real, steps = loop._gradient, []
-
-    def gradient(*arguments):
-        if len(steps) == 6:
-            raise KeyboardInterrupt
-        steps.append(1)
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_gradient", gradient)
-    with pytest.raises(KeyboardInterrupt):
-        train(torn)
-    monkeypatch.setattr(loop, "_gradient", real)
+    cut_off(torn, 6)
     other = train(torn)
     assert curve(read_log, torn.folder) == curve(read_log, whole.folder)
     assert (one / "adapters" / "adapters.safetensors").read_bytes() == (
