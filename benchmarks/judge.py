@@ -44,11 +44,14 @@ RULE = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge sees. findings: probability of each finding of the modality it was asked about."""
+    """What the judge sees. findings: probability of each finding of the modality it was asked about; areas: the part of
+    the image that each covers.
+    """
 
     modality: str
     view: View
     findings: dict[str, float]
+    areas: dict[str, float]
 
     @property
     def finding(self) -> str:
@@ -102,14 +105,18 @@ class Judge:
             patches.append(patchify(torch.from_numpy(pixels).permute(2, 0, 1), patch))
         positions = grid_position_ids(cells, cells, grid).repeat(len(images))
         hidden = self.parts["vit"](torch.cat(patches), positions, [cells * cells] * len(images))
-        pooled = hidden.unflatten(0, (len(images), -1)).mean(1)
-        heads = self.parts["heads"]
+        hidden, heads = hidden.unflatten(0, (len(images), -1)), self.parts["heads"]
+        pooled = hidden.mean(1)
         shown, views = heads.presence(pooled).sigmoid(), heads.view(pooled).argmax(-1)
+        covered = heads.coverage(hidden).sigmoid().mean(1)
         verdicts = []
-        for row, index, asked in zip(shown.tolist(), views.tolist(), modalities, strict=True):
+        for row, area, index, asked in zip(
+            shown.tolist(), covered.tolist(), views.tolist(), modalities, strict=True
+        ):
             known = {t.name: self.masks.get(f"{asked}: {t.name}") for t in MODALITIES[asked].terms}
-            findings = {name: row[i] for name, i in known.items() if i is not None}
-            verdicts.append(Verdict(*self.views[index], findings))
+            places = {name: i for name, i in known.items() if i is not None}
+            findings, areas = ({name: values[i] for name, i in places.items()} for values in (row, area))
+            verdicts.append(Verdict(*self.views[index], findings, areas))
         return verdicts
 
 

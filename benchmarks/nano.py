@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.held_out import HeldOut
-from benchmarks.nano_tasks import BATCH, TASKS, Bench, notes
+from benchmarks.nano_bench import BATCH, Bench
+from benchmarks.nano_tasks import TASKS, notes
 from benchmarks.scores import Measure
 from unimedvl import UniMedVL
 from unimedvl.inference.results import NOT_CLINICAL, versions

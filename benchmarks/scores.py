@@ -130,6 +130,14 @@ def psnr(image: np.ndarray, truth: np.ndarray) -> float:
     return LARGEST_PSNR if error == 0 else min(LARGEST_PSNR, 10 * math.log10(255**2 / error))
 
 
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Overlap of two masks [H, W] bool: twice what both cover over the sum of what each does (Dice 1945,
+    Ecology 26:297); 1 where both are empty.
+    """
+    both = np.count_nonzero(mask) + np.count_nonzero(truth)
+    return 2 * np.count_nonzero(mask & truth) / both if both else 1.0
+
+
 def yes_or_no(answer: str) -> str | None:
     """ "yes" or "no" where the answer begins with that word, else None: what can't be read is wrong."""
     match = re.match(r"\W*(yes|no)\b", answer.lower())
@@ -145,10 +153,15 @@ def letter(answer: str) -> str | None:
 def right_answer(kind: str, answer: str, truth: str) -> bool:
     """Whether an answer to a closed, choice or open question is the only right one.
 
-    Open answers must be the canonical words; case, outer space and a final stop do not count.
+    Open answers must be the canonical words, and of several findings, which commas part, the same ones in any order;
+    case, outer space and a final stop do not count.
     """
     if kind == "closed":
         return yes_or_no(answer) == truth
     if kind == "choice":
         return letter(answer) == truth
-    return answer.strip().rstrip(".").lower() == truth.lower()
+    return _named(answer) == _named(truth)
+
+
+def _named(answer: str) -> list[str]:
+    return sorted(part.strip() for part in answer.strip().rstrip(".").lower().split(","))

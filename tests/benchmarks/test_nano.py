@@ -14,11 +14,15 @@ from rich.console import Console
 from benchmarks.held_out import HeldOut, Look
 from benchmarks.judge import FILE, LARGEST_FILE, Judge, own_accuracy
 from benchmarks.nano import measure, record, table
-from benchmarks.nano_tasks import TASKS, WHAT_MODALITY, Bench
+from benchmarks.nano_bench import Bench
+from benchmarks.nano_counterfactual import _asked
+from benchmarks.nano_reading import WHAT_MODALITY
+from benchmarks.nano_tasks import TASKS
 from benchmarks.picture import ROWS
 from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.unimedvl import Request
 from unimedvl.phantoms import SIMULATORS
+from unimedvl.phantoms.brain_ct import companion_ct
 from unimedvl.phantoms.captions import caption
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
@@ -76,7 +80,18 @@ class Oracle:
         return min(images, key=lambda view: np.abs(images[view] - given).mean())
 
     def translate(self, request: Request) -> ImageResult:
-        return ImageResult(self._seeded("mri", request).images[dict(request.wishes)["target"].lower()])
+        study, target = self._seeded("mri", request), dict(request.wishes)["target"]
+        if target == "CT":
+            return ImageResult(companion_ct(study.case))
+        return ImageResult(study.images[{"MR": "t1"}.get(target, target.lower())])
+
+    def segment(self, request: Request) -> ImageResult:
+        mask = self.look(request.images[0]).study.masks[dict(request.wishes)["target"]]
+        return ImageResult(np.repeat(np.where(mask, np.uint8(255), np.uint8(0))[..., None], 3, axis=2))
+
+    def counterfactual(self, request: Request) -> ImageResult:
+        asked = _asked(Bench(self, self.held_out), COUNTS["counterfactual"])
+        return ImageResult(next(a.after for a in asked if np.array_equal(a.before, request.images[0])))
 
     def stain(self, request: Request) -> ImageResult:
         case = self._seeded("his", request).case
@@ -96,7 +111,10 @@ class Ignorant(Oracle):
 
 
 # Looks of each task; the autoencoder is the model's own.
-COUNTS = {"modality": 7, "closed": 7, "report": 14, "generate": 14, "upscale": 3, "translate": 3, "stain": 2}
+COUNTS = {
+    "modality": 7, "closed": 7, "open": 7, "report": 14, "generate": 14, "upscale": 3, "translate": 3, "stain": 2,
+    "counterfactual": 8, "segment": 8,
+}  # fmt: skip
 
 
 def test_every_task_is_tested():

@@ -137,6 +137,15 @@ def test_diverticula_are_as_many_as_told():
         assert few <= finding.count <= many and len(finding.shape) == 4 * finding.count
 
 
+@pytest.mark.parametrize("seed", [1000958, 1001335])
+def test_diverticula_find_room_where_little_of_the_wall_faces_the_camera(seed):
+    finding = next(f for f in endoscopy.sample(seed).findings if f.name == "diverticula")
+    fewest, most = {"mild": (2, 3), "moderate": (5, 6), "severe": (8, 11)}[finding.severity]
+    rows = np.array(finding.shape).reshape(-1, 4)
+    assert fewest <= finding.count <= most and len(rows) == finding.count
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
 @pytest.mark.parametrize("size", [64, 200, 512])
 def test_every_size_shows_the_same(size):
     case = next(c for c in cases() if {f.name for f in c.findings} == {"polyp", "diverticula"})

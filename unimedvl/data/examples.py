@@ -32,6 +32,7 @@ TASK_OF = {
     "staining": "stain",
     "segmentation": "segment",
     "counterfactual": "counterfactual",
+    "reconstruction": "reconstruct",
 }
 
 

@@ -124,7 +124,7 @@ PRESETS: dict[str, ModelConfig] = {
     "nano": ModelConfig(
         decoder=DecoderConfig(1024, 256, 768, 8, 4, 2, rope_theta=1e4, max_position_embeddings=2048),
         vit=VitConfig(192, 576, 3, 6, max_patches_per_side=16),
-        vae=VaeConfig(32, (1, 2, 2), 1, z_channels=6, norm_groups=8),
+        vae=VaeConfig(32, (1, 2, 2), 1, z_channels=8, norm_groups=8),
         special=SpecialTokens(1020, 1021, 1022, 1023),
         latent_patch_size=4,
         max_latent_size=16,

@@ -142,12 +142,14 @@ def _sample_diverticula(rng: np.random.Generator, grade: int, wall: Tube, others
     wide = rng.uniform(1.9, 3.6, 400)
     kept: list[tuple[float, ...]] = []
     taken = [(np.array(f.shape[:3]), 0.8 * f.size) for f in others if f.place]
-    for k in np.flatnonzero((t > 15) & (t < 46) & (facing > 0.4)):
-        if all(np.linalg.norm(p[:, k] - q) > r + wide[k] + 2.5 for q, r in taken):
-            kept.append((*(float(v) for v in p[:, k]), float(wide[k])))
-            taken.append((p[:, k], float(wide[k])))
-        if len(kept) == count:
-            break
+    for nearest, farthest, slant, gap in ((15, 46, 0.4, 2.5), (15, 60, 0.2, 1.0), (8, 75, 0.0, -2.5)):
+        # Where much of the wall is turned away or taken, the grade's number is kept and the view gives way.
+        for k in np.flatnonzero((t > nearest) & (t < farthest) & (facing > slant)):
+            if len(kept) == count:
+                break
+            if all(np.linalg.norm(p[:, k] - q) > r + wide[k] + gap for q, r in taken):
+                kept.append((*(float(v) for v in p[:, k]), float(wide[k])))
+                taken.append((p[:, k], float(wide[k])))
     size = round(2 * max(row[3] for row in kept), 1)
     shape = tuple(round(v, 3) for row in kept for v in row)
     return Finding("diverticula", None, ("mild", "moderate", "severe")[grade], size, len(kept), shape=shape)

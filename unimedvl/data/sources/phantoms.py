@@ -33,6 +33,7 @@ FILE = "phantoms.json"
 # Topics that a conversation comes back to: they are harder to learn than what kind of image it is.
 _HARD = ("presence", "normality", "finding", "side", "severity", "place")
 _HARD_SHARE, _REASONED = 0.7, 0.12  # of questions in conversations; of records that are thought through first
+_COPIED = 0.2  # of studies, the share of which an image is drawn again as it is, and none sharpened
 _PAIRS = {"his": 1, "mri": 3}  # of a study beside what every modality has
 _HELD = 2  # studies whose records are remembered: they are looked at one after another
 _COARSE = Degradation("bicubic", UPSCALE_FACTOR)
@@ -44,8 +45,10 @@ Named = Sequence[tuple[str, np.ndarray]]
 class Settings(BaseModel):
     """What the file says. Seeds below `study.FIRST_TRAINING_SEED` are held out: their records are of the test split.
 
-    questions: records of questions that a study has at least. turns: questions of such a record, at most; where there
-    are several, most are about findings. leave_out: topics that are not asked about, such as what is too fine to see.
+    modalities: of one study after another; one that is named twice has twice as many. questions: records of questions
+    that a study has at least. turns: questions of such a record, at most; where there are several, most are about
+    findings. drawings: records of an image that is drawn from words. leave_out: topics that are not asked about, such
+    as what is too fine to see.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +59,7 @@ class Settings(BaseModel):
     modalities: tuple[str, ...] = Field(default=tuple(SIMULATORS), min_length=1)
     questions: int = Field(default=4, ge=0)
     turns: int = Field(default=1, gt=0)
+    drawings: int = Field(default=1, ge=0)
     leave_out: tuple[str, ...] = ()
 
     @field_validator("modalities")
@@ -95,7 +99,7 @@ def _settings(file: Path) -> Settings:
 
 def _count(modality: str, settings: Settings) -> int:
     """Records of a study; what it has none of, such as a change of no finding, further questions make up for."""
-    return 5 + settings.questions + _PAIRS.get(modality, 0)
+    return 4 + settings.questions + settings.drawings + _PAIRS.get(modality, 0)
 
 
 def _records(modality: str, seed: int, settings: Settings) -> list[Sample]:
@@ -103,7 +107,10 @@ def _records(modality: str, seed: int, settings: Settings) -> list[Sample]:
     about = _About(simulator.render(simulator.sample(seed), settings.size), np.random.default_rng((seed, 1)))
     asked = _questions(about, settings)
     made = [*_report(about), *islice(asked, settings.questions)]
-    for make in (_generation, _upscaling, _segmentation, _counterfactual, _pairs):
+    for _ in range(settings.drawings):
+        made += _generation(about)
+    sharpened = about.rng.random() >= _COPIED
+    for make in (_upscaling if sharpened else _reconstruction, _segmentation, _counterfactual, _pairs):
         made += make(about)
     return made + list(islice(asked, _count(modality, settings) - len(made)))
 
@@ -233,6 +240,13 @@ def _upscaling(about: _About) -> Iterator[Sample]:
     yield about.sample("interleaved", "super_resolution", turns, *pair, view=view, **_COARSE.attributes())
 
 
+def _reconstruction(about: _About) -> Iterator[Sample]:
+    view = about.view()
+    shown = about.image(view)
+    turns = edit_turns("reconstruct", shown[0])
+    yield about.sample("interleaved", "reconstruction", turns, [shown], [shown], view=view)
+
+
 def _segmentation(about: _About) -> Iterator[Sample]:
     """A structure of the modality's, or a finding."""
     study = about.study
@@ -277,7 +291,8 @@ def _pairs(about: _About) -> Iterator[Sample]:
     if _SEQUENCES.keys() <= images.keys():
         ct = f"{about.key}-ct", companion_ct(case, images["t1"].shape[0])
         shown = {"CT": ct} | {name: about.image(view) for view, name in _SEQUENCES.items()}
-        for names in (["T2", "FLAIR"], ["T1", "CT"], ["T1", "T2"]):
+        shown["MR"] = shown["T1"]  # what is paired with CT is often called no more than that
+        for names in (["T2", "FLAIR"], [("T1", "MR")[about.rng.integers(2)], "CT"], ["T1", "T2"]):
             source, target = _shuffled(names, about.rng)
             turns = edit_turns("translate", f"{about.key} {source} {target}", source=source, target=target)
             pair = [shown[source]], [shown[target]]
@@ -296,7 +311,7 @@ SOURCE = Source(
     notes=f"Simulated; no patients. A folder with {FILE} says how many studies, of which seeds, size and modalities; a "
     "study gives nine to twelve records.",
     tasks=(
-        "vqa", "report", "text_to_image", "super_resolution", "segmentation", "counterfactual", "staining",
-        "translation",
+        "vqa", "report", "text_to_image", "super_resolution", "reconstruction", "segmentation", "counterfactual",
+        "staining", "translation",
     ),
 )  # fmt: skip
