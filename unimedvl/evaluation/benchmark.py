@@ -1,0 +1,49 @@
+"""What a benchmark is: items in order, a declared protocol, and how predictions become scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unimedvl.evaluation.item import Item, Prediction
+from unimedvl.evaluation.protocol import Protocol
+from unimedvl.evaluation.score import Score
+
+# Which of the published tables a benchmark belongs to.
+Area = Literal["understanding", "generation", "paired", "reports", "trust"]
+Pairs = Sequence[tuple[Item, Prediction]]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An item of the data that can't be asked. where: file and line, key or name. reason: in one line."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    name: as in suites, such as "vqa-rad". title: as its authors call it. home: where it is from. licence: SPDX or their
+    words. needs_data: whether `read` needs a folder; simulated ones don't. simulated: whether its images are.
+    read: items in order, from the folder of the published form, and what can't be used. Items load their images when
+    asked. score: of all items and their predictions, in order, those that failed too; the first score is the benchmark's
+    headline. expected: how many items the published form has.
+    """
+
+    name: str
+    title: str
+    area: Area
+    protocol: Protocol
+    read: Callable[[Path | None], Iterator[Item | Broken]]
+    score: Callable[[Pairs], list[Score]]
+    home: str = ""
+    licence: str = ""
+    needs_data: bool = True
+    simulated: bool = False
+    expected: int | None = None
+    notes: str = ""
