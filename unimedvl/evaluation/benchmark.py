@@ -25,14 +25,24 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What came out. scores: the first is the benchmark's headline. values: of each item in order, by the names of the
+    metrics that a single item has, such as {"accuracy": 1.0} or {"PSNR": 27.3, "SSIM": 0.91}; {} where it has none.
+    """
+
+    scores: list[Score]
+    values: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """One benchmark.
 
     name: as in suites, such as "vqa-rad". title: as its authors call it. home: where it is from. licence: SPDX or their
     words. needs_data: whether `read` needs a folder; simulated ones don't. simulated: whether its images are.
     read: items in order, from the folder of the published form, and what can't be used. Items load their images when
-    asked. score: of all items and their predictions, in order, those that failed too; the first score is the benchmark's
-    headline. expected: how many items the published form has.
+    asked. score: of all items and their predictions, in order, those that failed too. expected: how many items the
+    published form has.
     """
 
     name: str
@@ -40,7 +50,7 @@ class Benchmark:
     area: Area
     protocol: Protocol
     read: Callable[[Path | None], Iterator[Item | Broken]]
-    score: Callable[[Pairs], list[Score]]
+    score: Callable[[Pairs], Scored]
     home: str = ""
     licence: str = ""
     needs_data: bool = True

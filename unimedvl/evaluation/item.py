@@ -22,7 +22,7 @@ class Item:
     """One thing asked.
 
     id: unique within its benchmark. task: of `tasks.TASKS`. images: inputs in order. text: the whole prompt as the
-    protocol words it; the task's own words where empty. wishes: fill the braces of the task's words. seed: of a drawing.
+    protocol words it; the task's own words where empty. wishes: fill the braces of the task's words. seed: of drawings.
     kind: how the answer is read. question: the question alone, without options and instructions. options: what the
     letters A, B, ... stand for. answers: what is right: "yes" or "no", one letter, words (any of several), a report.
     target: the image that is right, [H, W, 3] uint8, or [H, W] bool for a mask. groups: what breakdowns are by, such as

@@ -11,7 +11,7 @@
     }
 
 Beside it, in `items/<benchmark>.jsonl`, is a line for every item: {"id", "kind", "groups", "question", "answers",
-"prediction", "right": 0 to 1 or null, "values": {metric: number}, "error", "images": [files], "target": file,
+"prediction", "confidence", "values": {metric: number}, "error", "images": [files], "target": file,
 "drawn": file}. Files are PNGs in `images/<benchmark>/`, named by item; there are as many as the suite keeps.
 """
 

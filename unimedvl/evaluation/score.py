@@ -22,8 +22,8 @@ class Score:
     metric: its name, such as "accuracy" or "PSNR". group: what the figure is of, "" for all items, else such as
     "modality: ct". value, low, high: the figure and its 95 % interval; NaN where there is nothing to judge. n: how many
     items. higher: whether more is better. unparsed: answers among them that could not be read, and count as wrong.
-    failed: items among them that the model failed on, and count as wrong where the metric has a wrong. target: the least
-    (most, where less is better) that is wanted. beside: what the figure must be read with, such as the encoder's name.
+    failed: items among them that the model failed on, and count as wrong where the metric has a wrong. target: the
+    least (most, where less is better) that is wanted. beside: what the figure must be read with, such as the encoder's name.
     """
 
     metric: str
@@ -111,8 +111,8 @@ def statistic(metric: str, rows: Sequence, of: Callable[[np.ndarray], float], un
 
 
 def f1_of_counts(counts: np.ndarray) -> float:
-    """Micro F1 of rows of true positives, false positives and false negatives: ``2 tp / (2 tp + fp + fn)``; 1 where there
-    was nothing to find and nothing was found.
+    """Micro F1 of rows of true positives, false positives and false negatives: ``2 tp / (2 tp + fp + fn)``; 1 where
+    there was nothing to find and nothing was found.
     """
     tp, fp, fn = counts.sum(0)
     return float(2 * tp / (2 * tp + fp + fn)) if tp + fp + fn else 1.0
