@@ -23,7 +23,8 @@ class Score:
     "modality: ct". value, low, high: the figure and its 95 % interval; NaN where there is nothing to judge. n: how many
     items. higher: whether more is better. unparsed: answers among them that could not be read, and count as wrong.
     failed: items among them that the model failed on, and count as wrong where the metric has a wrong. target: the
-    least (most, where less is better) that is wanted. beside: what the figure must be read with, such as the encoder's name.
+    least (most, where less is better) that is wanted. beside: what the figure must be
+    read with, such as the name of the encoder.
     """
 
     metric: str
