@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 from unimedvl.imaging.resize import resize
 from unimedvl.model.config import VitConfig
 from unimedvl.model.vit import Vit
-from unimedvl.phantoms import SIMULATORS
-from unimedvl.phantoms.study import FIRST_TRAINING_SEED
+from unimedvl.phantoms import SIMULATORS, Study
 from unimedvl.sequence import grid_position_ids, patchify
+from unimedvl.training.images import Rendered
 from unimedvl.training.logs import LineLog
 from unimedvl.training.part_run import batches_of, chance, cosine, device, reseed, save_state
 
@@ -59,38 +59,42 @@ def names_of_views(modalities: Sequence[str]) -> list[str]:
     return [f"{m}: {view}" for m in modalities for view in SIMULATORS[m].VIEWS]
 
 
+# Studies that are new in a step, and from how many of them a step draws: each is seen three to four times.
+_FRESH, _WINDOW = 12, 600
+Sight = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
 class Sights(Dataset):
-    """For each step a batch of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], view [B]."""
+    """For each step a batch of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], which of the masks
+    the modality has at all [B, masks], and view [B].
+    """
 
     def __init__(self, config: VitConfig, recipe: VitRecipe, modalities: Sequence[str]) -> None:
         self.config, self.side, self.batch, self.seed = config, recipe.side, recipe.batch, recipe.seed
-        self.modalities = tuple(modalities)
+        self.rendered = Rendered(recipe.seed, modalities, 128, self._sights)
         self.masks = {name: i for i, name in enumerate(names_of_masks(modalities))}
         self.views = {name: i for i, name in enumerate(names_of_views(modalities))}
 
-    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
-        rng = chance(self.seed, step)
-        samples: list[tuple[Tensor, ...]] = []
-        while len(samples) < self.batch:
-            samples += self._study(rng)
-        return tuple(torch.stack(x) for x in zip(*samples[: self.batch], strict=True))
+    def __getitem__(self, step: int) -> Sight:
+        rng, first = chance(self.seed, step), step * _FRESH
+        drawn = [self.rendered.at(first + int(rng.integers(_WINDOW)), first) for _ in range(self.batch)]
+        return tuple(torch.stack(x) for x in zip(*(views[rng.integers(len(views))] for views in drawn), strict=True))
 
-    def _study(self, rng: np.random.Generator) -> list[tuple[Tensor, ...]]:
-        modality = self.modalities[rng.integers(len(self.modalities))]
-        simulator = SIMULATORS[modality]
-        study = simulator.render(simulator.sample(FIRST_TRAINING_SEED + int(rng.integers(10**9))))
-        cells = self.side // self.config.patch_size
+    def _sights(self, study: Study, rng: np.random.Generator) -> list[Sight]:
+        """Of every view of a study."""
+        modality, cells = study.modality, self.side // self.config.patch_size
         coverage = torch.zeros(len(self.masks), 128, 128)
         for name, mask in study.masks.items():
             if f"{modality}: {name}" in self.masks:
                 coverage[self.masks[f"{modality}: {name}"]] = torch.from_numpy(mask.astype(np.float32))
+        known = torch.tensor([float(name.startswith(f"{modality}: ")) for name in self.masks])
         presence = coverage.flatten(1).any(1).float()
         coverage = F.adaptive_avg_pool2d(coverage[None], cells)[0].flatten(1).T
         out = []
         for view, image in study.images.items():
             pixels = resize(image.astype(np.float32) / 255, (self.side, self.side)) * 2 - 1
             patches = patchify(torch.from_numpy(pixels).permute(2, 0, 1), self.config.patch_size)
-            out.append((patches, coverage, presence, torch.tensor(self.views[f"{modality}: {view}"])))
+            out.append((patches, coverage, presence, known, torch.tensor(self.views[f"{modality}: {view}"])))
         return out
 
 
@@ -101,16 +105,24 @@ class SeeingHeads(nn.Module):
         self.presence = nn.Linear(width, masks)
         self.view = nn.Linear(width, views)
 
-    def losses(self, hidden: Tensor, coverage: Tensor, presence: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss, and the share of presences that are right; hidden [B, N, width]."""
+    def losses(
+        self, hidden: Tensor, coverage: Tensor, presence: Tensor, known: Tensor, view: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss, and the share of images with every presence right; hidden [B, N, width].
+
+        What other modalities have is not asked about: it would be learnt at once, and drown the rest of the mean.
+        """
         pooled = hidden.mean(1)
         shown = self.presence(pooled)
+        cover = F.binary_cross_entropy_with_logits(self.coverage(hidden).float(), coverage, reduction="none").mean(1)
+        there = F.binary_cross_entropy_with_logits(shown.float(), presence, reduction="none")
+        asked = known.sum().clamp(min=1)
         loss = (
-            20 * F.binary_cross_entropy_with_logits(self.coverage(hidden).float(), coverage)
-            + 5 * F.binary_cross_entropy_with_logits(shown.float(), presence)
+            20 * (cover * known).sum() / asked
+            + 5 * (there * known).sum() / asked
             + F.cross_entropy(self.view(pooled).float(), view)
         )
-        return loss, ((shown > 0) == (presence > 0)).all(1).float().mean()
+        return loss, (((shown > 0) == (presence > 0)) | (known == 0)).all(1).float().mean()
 
 
 def train_vit(
