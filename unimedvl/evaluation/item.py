@@ -59,15 +59,18 @@ class Item:
 class Prediction:
     """What a model gave back for an item.
 
-    text: the answer. image: of what draws, [H, W, 3] uint8. confidence: the model's own, 0 to 1, None where it has
-    none. options: the probability that the model gives each of the item's options, or "yes" and "no" of a closed
-    question, where it was asked for them. seconds: its share of the batch's time. error: why there is none; all else is
-    empty then.
+    text: the answer. drawn: gives the image of what draws, [H, W, 3] uint8; it is read when it is asked for, for
+    thousands of them need not be held at once. confidence: the model's own, 0 to 1, None where it has none. seconds: its
+    share of the batch's time. error: why there is none; all else is empty then.
     """
 
     text: str = ""
-    image: np.ndarray | None = None
+    drawn: Callable[[], np.ndarray] | None = None
     confidence: float | None = None
-    options: Mapping[str, float] | None = None
     seconds: float = 0.0
     error: str = ""
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """What was drawn, [H, W, 3] uint8; None where nothing was."""
+        return None if self.drawn is None else self.drawn()

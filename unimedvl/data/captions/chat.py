@@ -33,4 +33,8 @@ class EndpointChat(EndpointCaptioner):
             "n": 1,
             "seed": self.seed,
         }
-        return self._texts(self._post(json.dumps(asked).encode()))[0]
+        return self.ask(asked)
+
+    def ask(self, body: dict) -> str:
+        """The model's answer to a whole chat request, whatever it holds. Raises EndpointError as `say`."""
+        return self._texts(self._post(json.dumps(body).encode()))[0]
