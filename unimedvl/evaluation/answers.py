@@ -89,7 +89,8 @@ def read_letter(text: str, options: Sequence[str]) -> str | None:
 
     The first of these that settles it: the answer is one letter; it is one option's text; a capital letter stands alone
     within the last four words, and no other does anywhere; a letter is said to be the answer (the last so said); the
-    answer begins with a letter and a mark, and no other letter has one; one option alone is named by its letter; one option's text alone is in it.
+    answer begins with a letter and a mark, and no other letter has one; one option alone is named by its letter; one
+    option's text alone is in it.
     """
     said = spoken(text)
     letters = LETTERS[: len(options)]
