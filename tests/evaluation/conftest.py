@@ -36,7 +36,8 @@ def write_results(tmp_path: Path) -> Callable[..., Path]:
         content = {
             "suite": "small", "notice": "Simulated images. Not for clinical use.", "simulated": True,
             "model": {"name": name, "weights_sha256": "ab" * 32, "trained_on": "simulated studies"},
-            "settings": {"seed": 0, "steps": 20, "max_tokens": 64}, "versions": {"unimedvl": "0.1.0", "torch": "2.13"},
+            "settings": {"name": "small", "batch": 16, "keep": 24, "steps": 20, "max_tokens": 64, "judge": None},
+            "versions": {"unimedvl": "0.1.0", "torch": "2.13"},
             "command": f"unimedvl eval run small --model {name}", "seconds": 12.5, "benchmarks": benchmarks,
         }  # fmt: skip
         if change:

@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_told_with_the_reason(pair: tuple[Results, Re
 
 def test_other_settings_are_not_compared_but_another_speed_is(pair: tuple[Results, Results]) -> None:
     a, b = pair
-    b.content["settings"] |= {"batch": 64, "device": "cuda"}
+    b.content["settings"] |= {"name": "large", "batch": 64, "device": "cuda"}
     assert len(compare(a, b).differences) == 3
     b.content["settings"] |= {"max_tokens": 8}
     comparison = compare(a, b)

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 RESAMPLES = 9_999
-# Settings that say how a suite ran, not what was asked. Items that a limit left out are told with each difference.
-SPEED = frozenset({"batch", "device", "dtype", "engine", "keep", "limit", "threads", "workers"})
+# Settings that say what a suite is called and how it ran, not how a benchmark was asked. Which items each of two suites
+# took is told with each difference.
+OF_THE_RUN = frozenset({"name", "benchmarks", "batch", "device", "dtype", "engine", "keep"})
 # What makes two items of one id the same question.
 _ASKED = ("kind", "question", "answers")
 _HEADER = ("benchmark", "metric", "A", "B", "B - A (95 %)", "n", "left out", "p", "p, Holm", "verdict")
@@ -180,7 +181,7 @@ def _unlike(name: str, a: Results, b: Results) -> str:
 def _settings(results: Results, entry: Mapping) -> dict:
     """What a benchmark was run with that its answers depend on."""
     told = (results.content.get("settings") or {}) | (entry.get("settings") or {})
-    return {key: value for key, value in told.items() if key not in SPEED}
+    return {key: value for key, value in told.items() if key not in OF_THE_RUN}
 
 
 def _differing(a: object, b: object) -> str:
