@@ -41,7 +41,8 @@ class Benchmark:
     name: as in suites, such as "vqa-rad". title: as its authors call it. home: where it is from. licence: SPDX or their
     words. needs_data: whether `read` needs a folder; simulated ones don't. simulated: whether its images are.
     read: items in order, from the folder of the published form, and what can't be used. Items load their images when
-    asked. published_as: the published table that its figures stand beside; its own name where empty. score: of all items and their predictions, in order, those that failed too. expected: how many items the
+    asked. published_as: the published table that its figures stand beside; its own name where empty. score:
+    of all items and their predictions, in order, those that failed too. expected: how many items the
     published form has.
     """
 

@@ -60,8 +60,8 @@ class Prediction:
     """What a model gave back for an item.
 
     text: the answer. drawn: gives the image of what draws, [H, W, 3] uint8; it is read when it is asked for, for
-    thousands of them need not be held at once. confidence: the model's own, 0 to 1, None where it has none. seconds: its
-    share of the batch's time. error: why there is none; all else is empty then.
+    thousands of them need not be held at once. confidence: the model's own, 0 to 1, None where it has none. seconds:
+    its share of the batch's time. error: why there is none; all else is empty then.
     """
 
     text: str = ""

@@ -21,6 +21,7 @@ import numpy as np
 
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.item import LETTERS, Item, Prediction
+from unimedvl.evaluation.pictures import picture
 
 if TYPE_CHECKING:
     from unimedvl import UniMedVL
@@ -203,11 +204,9 @@ def _yes(item: Item) -> Prediction:
 
 def _copy(item: Item) -> Prediction:
     """The first input back, without a word."""
-    from unimedvl.imaging import read_image
-
     if not item.images:
         raise EvaluationError("there is no input to give back")
-    return Prediction("", partial(_same, read_image(item.images[0]()).array))
+    return Prediction("", partial(_same, picture(item.images[0]())))
 
 
 def _oracle(item: Item) -> Prediction:

@@ -23,6 +23,7 @@ from unimedvl.evaluation.benchmarks import BENCHMARKS
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.item import Item, Prediction
 from unimedvl.evaluation.models import Model
+from unimedvl.evaluation.pictures import picture
 from unimedvl.evaluation.predict import Asked, predict
 from unimedvl.evaluation.results import FILE, Results
 from unimedvl.evaluation.store import Store
@@ -149,8 +150,6 @@ def _write_items(
 
 def _write_images(folder: Path, name: str, item: Item, prediction: Prediction) -> dict:
     """PNGs of what an item shows, for the gallery; paths are relative to the results' folder."""
-    from unimedvl.imaging import ImagingError, read_image
-
     folder.mkdir(parents=True, exist_ok=True)
 
     def write(kind: str, array: np.ndarray) -> str:
@@ -163,8 +162,8 @@ def _write_images(folder: Path, name: str, item: Item, prediction: Prediction) -
     out: dict = {"images": []}
     for number, load in enumerate(item.images):
         try:
-            out["images"].append(write(f"input-{number}", read_image(load()).array))
-        except (ImagingError, ValueError, OSError):
+            out["images"].append(write(f"input-{number}", picture(load())))
+        except (ValueError, OSError):
             continue  # the prediction says already that it can't be read
     if item.target is not None:
         out["target"] = write("target", item.target())

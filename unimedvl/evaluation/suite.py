@@ -1,8 +1,7 @@
-"""A suite: which benchmarks, of which folders, how many items, and how the model is asked. YAML with key=value over it."""
+"""A suite: which benchmarks, of which folders, how many items, and how the model is asked."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from unimedvl.evaluation.benchmarks import BENCHMARKS
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.models import Settings
+from unimedvl.evaluation.tsv import lmu_data
 from unimedvl.recipes import read_recipe
 
 SHIPPED = Path(__file__).with_name("suites")
@@ -47,12 +47,12 @@ class Entry(_Strict):
         """
         if not BENCHMARKS[self.benchmark].needs_data:
             return None
-        if self.folder is None and "LMUData" not in os.environ:
+        if self.folder is None and lmu_data() is None:
             raise EvaluationError(
                 f"{self.benchmark}: where is its data? give benchmarks.N.folder=DIR, or set LMUData to the folder of "
                 "VLMEvalKit's tables"
             )
-        return self.folder or Path(os.environ["LMUData"])
+        return self.folder or lmu_data()
 
 
 class JudgeEntry(_Strict):
@@ -63,8 +63,8 @@ class JudgeEntry(_Strict):
 
 
 class Suite(_Strict):
-    """name: as results are told. batch: items that pass the model together. max_tokens: of an answer. steps: points of a
-    drawing's time grid, the model's own where left out. keep: images of each benchmark that the gallery shows, at most.
+    """name: as results are told. batch: items that pass the model together. max_tokens: of an answer. steps: points of
+    a drawing's time grid, the model's own where left out. keep: items of each benchmark whose images the gallery shows.
     """
 
     name: str

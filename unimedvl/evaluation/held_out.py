@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from unimedvl.phantoms import SIMULATORS, Case, Study
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.phantoms.terms import View
 from unimedvl.phantoms.vocabulary import MODALITIES
+
+_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Look:
 
 
 class HeldOut:
-    """Renders held-out studies and keeps them, since several tasks ask for the same ones.
+    """Renders held-out studies, and keeps the last ones, since several questions are of one study.
 
     first: the lowest seed. modalities: codes of those that are shown and asked about.
     Raises ValueError where a seed reaches those trained on.
@@ -48,20 +51,19 @@ class HeldOut:
 
     def __init__(self, first: int = 0, size: int = 128, modalities: Sequence[str] = tuple(SIMULATORS)) -> None:
         self.first, self.size, self.modalities = first, size, tuple(modalities)
-        self.last = first
         self._studies: dict[tuple[str, int], Study] = {}
 
     def case(self, modality: str, seed: int) -> Case:
         if not 0 <= seed < FIRST_TRAINING_SEED:
             raise ValueError(f"seed {seed} is not held out; held-out seeds are 0 to {FIRST_TRAINING_SEED - 1}")
-        self.last = max(self.last, seed)
         return SIMULATORS[modality].sample(seed)
 
     def study(self, modality: str, seed: int) -> Study:
         key = modality, seed
         if key not in self._studies:
-            case = self.case(modality, seed)
-            self._studies[key] = SIMULATORS[modality].render(case, self.size)
+            if len(self._studies) >= _KEPT:
+                del self._studies[next(iter(self._studies))]
+            self._studies[key] = SIMULATORS[modality].render(self.case(modality, seed), self.size)
         return self._studies[key]
 
     def seeds(self, modality: str, findings: int | None = None) -> Iterator[int]:
@@ -70,10 +72,19 @@ class HeldOut:
             if findings is None or len(self.case(modality, seed).findings) == findings:
                 yield seed
 
-    def looks(self, count: int, modality: str | None = None, findings: int | None = None) -> list[Look]:
-        """`count` looks, modalities and their views in turn; each look is at a study of its own."""
+    def turns(self) -> Iterator[tuple[int, str]]:
+        """Seeds and modalities in turn, without end: each study once."""
+        seeds = {code: self.seeds(code) for code in self.modalities}
+        for turn in cycle(self.modalities):
+            yield next(seeds[turn]), turn
+
+    def stream(self, modality: str | None = None, findings: int | None = None) -> Iterator[Look]:
+        """Looks without end, modalities and their views in turn; each look is at a study of its own."""
         codes = [modality] if modality else list(self.modalities)
-        turns = [(code, view) for code in codes for view in MODALITIES[code].views]
         seeds = {code: self.seeds(code, findings) for code in codes}
-        chosen = [turns[i % len(turns)] for i in range(count)]
-        return [Look(self.study(code, next(seeds[code])), view) for code, view in chosen]
+        for turn, view in cycle([(code, view) for code in codes for view in MODALITIES[code].views]):
+            yield Look(self.study(turn, next(seeds[turn])), view)
+
+    def looks(self, count: int, modality: str | None = None, findings: int | None = None) -> list[Look]:
+        """The first `count` of them."""
+        return list(islice(self.stream(modality, findings), count))
