@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unimedvl.evaluation.calibration import reliability, risk_coverage
-from unimedvl.evaluation.plots import bars, beside, reliability_plot, risk_coverage_plot
+from unimedvl.evaluation.plots import bars, beside_published, reliability_plot, risk_coverage_plot
 from unimedvl.evaluation.published import published
 from unimedvl.evaluation.score import Score
 
@@ -46,15 +46,15 @@ def test_a_figure_that_is_none_has_no_bar_and_says_so() -> None:
 
 def test_published_figures_are_outlined_and_said_to_be_of_real_images() -> None:
     found = published("vqa-rad", "accuracy")
-    text = beside(percent(0.7), "nano", found, "VQA-RAD", simulated=True)
+    text = beside_published(percent(0.7), "nano", found, "VQA-RAD", simulated=True)
     assert len(drawn(text, "rect", "own")) == 1 and len(drawn(text, "rect", "other")) == len(found)
     assert "70.0 %, simulated images" in words(text) and "61.9 %, real images" in words(text)
-    assert "simulated" not in beside(percent(0.7), "nano", found, "VQA-RAD", simulated=False)
+    assert "simulated" not in beside_published(percent(0.7), "nano", found, "VQA-RAD", simulated=False)
 
 
 def test_a_scale_without_a_limit_holds_all_figures_and_intervals() -> None:
     own = Score("Fréchet distance", 340.2, 300.0, 401.3, 60, higher=False)
-    text = beside(own, "nano", published("text-to-image", "Fréchet distance"), "t", simulated=False)
+    text = beside_published(own, "nano", published("text-to-image", "Fréchet distance"), "t", simulated=False)
     mine, *others = [float(b.get("width", 0)) for kind in ("own", "other") for b in drawn(text, "rect", kind)]
     assert mine / others[0] == pytest.approx(340.2 / 215.49, rel=0.01)
 

@@ -43,7 +43,9 @@ def bars(scores: Sequence[Score], title: str) -> str:
     return _bars(rows, title, scores[0].unit if scores else "")
 
 
-def beside(own: Score, name: str, published: Sequence[Published], title: str, simulated: bool) -> str:
+def beside_published(
+    own: Score, name: str, published: Sequence[Published], title: str, simulated: bool
+) -> str:
     """One's own figure above the published ones, which are outlined.
 
     simulated: whether one's own is of simulated images, which is then said, as the figures can't be compared.
