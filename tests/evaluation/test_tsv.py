@@ -241,3 +241,18 @@ def test_the_folder_of_tables_is_that_of_vlmevalkit(tmp_path, monkeypatch):
     assert lmu_data() == tmp_path / "other"
     monkeypatch.setenv("LMUData", str(tmp_path / "missing"))
     assert lmu_data() == tmp_path / "LMUData"
+
+
+def test_vlmevalkits_own_table_of_pathvqa_is_read_from_its_folder(table, tmp_path, monkeypatch):
+    table(
+        {"index": "0", "image": coded(ONE), "question": "What is dense?", "answer": "Stroma", "split": "test"},
+        {"index": "1", "image": "0", "question": "Are glands shown?", "answer": "No", "split": "test"},
+        name="PathVQA_TEST.tsv",
+    )
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    first, second = PATHVQA.read(None)
+    assert (first.kind, first.answers, dict(first.groups)) == (
+        "open", ("Stroma",), {"answer type": "open", "category": "what"},
+    )  # fmt: skip
+    assert (second.kind, second.answers, second.images[0]()) == ("closed", ("no",), ONE)
+    assert second.groups["category"] == "whether or other"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import random
 from pathlib import Path
 
@@ -223,3 +224,29 @@ def test_a_folder_without_the_data_is_named(tmp_path, published, monkeypatch):
     monkeypatch.setenv("LMUData", str(tmp_path))
     with pytest.raises(EvaluationError, match=r"no SLAKE\.tsv in it"):
         list(SLAKE.read(None))
+
+
+@pytest.mark.parametrize("benchmark", [VQA_RAD, PATHVQA], ids=["vqa-rad", "pathvqa"])
+def test_the_parquet_form_tells_no_modality_and_calls_closed_what_is_yes_or_no(tmp_path, benchmark):
+    import pyarrow
+    import pyarrow.parquet
+
+    (tmp_path / "data").mkdir()
+    save(tmp_path / "one.png", picture("his", 1))
+    image = {"bytes": (tmp_path / "one.png").read_bytes(), "path": None}
+    rows = [("What is shown?", "glands"), ("Is it the left one?", "Yes"), ("Where is it?", "")]
+    for split in ("train", "test"):
+        table = pyarrow.Table.from_pylist([{"image": image, "question": q, "answer": a} for q, a in rows])
+        pyarrow.parquet.write_table(table, tmp_path / "data" / f"{split}-00000-of-00001.parquet")
+    *items, broken = benchmark.read(tmp_path)
+    assert [(item.id, item.kind, item.answers) for item in items] == [
+        ("test-0", "open", ("glands",)), ("test-1", "closed", ("yes",)),
+    ]  # fmt: skip
+    assert all("modality" not in item.groups for item in items)
+    assert broken.reason == "answer: empty" and "test-00000" in broken.where
+
+
+def test_items_can_be_sent_to_other_processes(published):
+    items = [next(iter(b.read(published(name)))) for b, name, _ in SCORED if name in ("slake", "gmai-mmbench")]
+    for item, again in zip(items, pickle.loads(pickle.dumps(items)), strict=True):
+        assert again.text == item.text and again.images[0]() == item.images[0]()
