@@ -109,6 +109,12 @@ def test_items_that_only_one_has_or_that_were_asked_otherwise_are_left_out_and_t
     assert "2 only in A, 1 only in B, 1 asked otherwise" in compare(*pair).markdown()
 
 
+def test_variants_of_a_question_are_not_pooled_with_it(pair: tuple[Results, Results]) -> None:
+    for results in pair:
+        edit(results, "vqa-rad", lambda lines: lines[0]["groups"].update(variant="without the image"))
+    assert difference(compare(*pair), "vqa-rad", "accuracy").n == 23
+
+
 def test_what_cannot_be_compared_is_told_with_the_reason(pair: tuple[Results, Results]) -> None:
     a, b = pair
     b.content["benchmarks"][0]["protocol"] = b.content["benchmarks"][0]["protocol"] | {"split": "validation"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.report import END, START, put_scoreboard, report, scoreboard, write_report
 from unimedvl.evaluation.results import read_results
+from unimedvl.evaluation.score import Score
 
 
 def section(text: str, title: str) -> str:
@@ -35,7 +37,7 @@ def test_below_each_table_stand_protocol_and_what_is_broken_in_the_data(results_
         assert f"- {line}" in text
     assert "25 items of simulated images, from `data/vqa-rad`; broken and left out: 1." in text
     assert "- test.json:7: no image \\| of that name" in text
-    assert "nothing in them is broken" in section(report([read_results(results_folder)]), "H&amp;E to HER2")
+    assert "nothing in them is broken" in section(report([read_results(results_folder)]), "H&E to HER2")
 
 
 def test_many_broken_items_are_counted(write_results: Callable[..., Path]) -> None:
@@ -52,6 +54,20 @@ def test_calibration_is_told_where_enough_items_have_a_confidence(results_folder
     assert "of the 23 items with a confidence:" in section(text, "VQA-RAD")
     assert "| ECE |" in section(text, "VQA-RAD") and "10 bins of equal width" in text
     assert text.count("| ECE |") == 1
+
+
+def test_variants_of_a_question_are_not_pooled_and_own_figures_of_calibration_not_told_twice(
+    results_folder: Path,
+) -> None:
+    results = read_results(results_folder)
+    lines = results.items("vqa-rad")
+    lines += [x | {"id": f"{x['id']} blind", "groups": x["groups"] | {"variant": "without the image"}} for x in lines]
+    file = results_folder / "items" / "vqa-rad.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "of the 23 items with a confidence:" in report([results])
+    entry = results.content["benchmarks"][0]
+    entry["scores"].append(Score("ECE", 0.1, 0.0, 0.2, 24, higher=False).to_dict())
+    assert "items with a confidence:" not in report([results])
 
 
 def test_the_end_tells_what_is_needed_to_repeat_it(results_folder: Path) -> None:
@@ -126,22 +142,24 @@ def test_the_scoreboard_goes_between_the_markers_of_a_file_and_again_changes_not
     assert "*Simulated images. Not for clinical use.*" in board
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n\nbefore\n\n{START}\nold\n{END}\n\nafter\n")
-    put_scoreboard(readme, board)
+    put_scoreboard([read_results(results_folder)], readme)
     once = readme.read_text()
     assert once == f"# Title\n\nbefore\n\n{board}\n\nafter\n" and "old" not in once
-    put_scoreboard(readme, board)
+    put_scoreboard([read_results(results_folder)], readme)
     assert readme.read_text() == once
 
 
 @pytest.mark.parametrize("text", ["nothing", START, END + START, (START + END) * 2, START + START + END])
-def test_a_file_without_the_markers_once_each_is_refused_and_stays(tmp_path: Path, text: str) -> None:
+def test_a_file_without_the_markers_once_each_is_refused_and_stays(
+    results_folder: Path, tmp_path: Path, text: str
+) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(text)
     with pytest.raises(EvaluationError, match="needs the lines <!-- scoreboard --> and <!-- /scoreboard -->"):
-        put_scoreboard(readme, "board")
+        put_scoreboard([read_results(results_folder)], readme)
     assert readme.read_text() == text
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_refused(results_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="README.md: No such file"):
-        put_scoreboard(tmp_path / "README.md", "board")
+        put_scoreboard([read_results(results_folder)], tmp_path / "README.md")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unimedvl.evaluation.outcomes import entries, is_binary, scores
+from unimedvl.evaluation.outcomes import as_asked, entries, is_binary, scores
 from unimedvl.evaluation.results import Results
 from unimedvl.evaluation.score import Score, Unit, bootstrap
 from unimedvl.evaluation.tables import markdown_table
@@ -193,7 +193,7 @@ def _differing(a: object, b: object) -> str:
 
 def _benchmark(name: str, a: Results, b: Results) -> tuple[list[Difference], list[tuple[str, str]]]:
     """The differences of a benchmark, and its metrics that have none."""
-    ours, theirs = ({item["id"]: item for item in r.items(name)} for r in (a, b))
+    ours, theirs = ({item["id"]: item for item in as_asked(r.items(name))} for r in (a, b))
     shared = [key for key in ours if key in theirs]
     same = [key for key in shared if all(ours[key].get(w) == theirs[key].get(w) for w in _ASKED)]
     left = {

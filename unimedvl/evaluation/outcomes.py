@@ -73,6 +73,13 @@ def right_metric(entry: Mapping, items: Sequence[Mapping]) -> str:
     return next((s.metric for s in scores(entry) if s.unit == "%" and is_binary(values(items, s.metric))), "")
 
 
+def as_asked(items: Sequence[Mapping]) -> list[Mapping]:
+    """The items without their variants, such as the question in other words or without its image."""
+    from unimedvl.evaluation.trust import ORIGINAL, VARIANT
+
+    return [item for item in items if item.get("groups", {}).get(VARIANT, ORIGINAL) == ORIGINAL]
+
+
 def values(items: Iterable[Mapping], metric: str) -> list[float]:
     """What the items have of a metric, without those that have none."""
     found = (item["values"].get(metric) for item in items)

@@ -12,7 +12,7 @@ from unimedvl.data.whole import reason, written_whole
 from unimedvl.evaluation.calibration import calibration, reliability, risk_coverage
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.gallery import gallery
-from unimedvl.evaluation.outcomes import entries, headline, modalities, right_metric, sure
+from unimedvl.evaluation.outcomes import as_asked, entries, headline, modalities, right_metric, scores, sure
 from unimedvl.evaluation.plots import bars, beside_published, reliability_plot, risk_coverage_plot
 from unimedvl.evaluation.results import Results, read_results
 from unimedvl.evaluation.tables import (
@@ -30,6 +30,11 @@ REPORT, GALLERY, PLOTS = "report.md", "gallery.html", "plots"
 START, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 # Broken items that are named one by one; of the rest their number is told.
 BROKEN = 20
+# What each kind of plot is of.
+_KINDS = {
+    "published": "beside the published", "modality": "by modality", "reliability": "accuracy by confidence",
+    "risk-coverage": "errors by how many are answered",
+}  # fmt: skip
 # Items with a confidence that calibration needs, so that its bins hold something.
 FEWEST = 20
 
@@ -83,12 +88,13 @@ def scoreboard(results: Sequence[Results]) -> str:
     return "\n\n".join([START, *(f"*{cell(notice)}*" for notice in _told(results)), scoreboard_table(results), END])
 
 
-def put_scoreboard(file: Path, board: str) -> None:
-    """Put a scoreboard between the markers of a file, in place of what is there. Doing so again changes nothing.
+def put_scoreboard(results: Sequence[Results], file: Path) -> None:
+    """Put the scoreboard between the markers of a file, in place of what is there. Doing so again changes nothing.
 
     Raises:
-        EvaluationError: the markers are not there once each, in order, or the file can't be read or written.
+        EvaluationError: as `report`; the markers are not there once each, in order; the file can't be read or written.
     """
+    board = scoreboard(results)
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -119,7 +125,7 @@ def _benchmark(results: Sequence[Results], name: str, plots: Sequence[str]) -> l
     having = [(label, r) for label, r in zip(labels(results), results, strict=True) if name in entries(r)]
     several = len(results) > 1
     parts = [f"## {cell(title(results, name))}", benchmark_table(results, name)]
-    parts += [f"![{cell(title(results, name))}: {_plot_words(file)}]({file})" for file in plots]
+    parts += [f"![{cell(title(results, name))}: {_plot_words(file, name)}]({file})" for file in plots]
     parts += [_calibrated(r, name, label if several else "") for label, r in having]
     protocols = [entries(r)[name]["protocol"] for _, r in having]
     if any(protocol != protocols[0] for protocol in protocols):
@@ -131,13 +137,16 @@ def _benchmark(results: Sequence[Results], name: str, plots: Sequence[str]) -> l
     return parts
 
 
-def _plot_words(file: str) -> str:
-    return file.rpartition("/")[2].removesuffix(".svg").replace("-", " ")
+def _plot_words(file: str, benchmark: str) -> str:
+    """What a plot is of, from the name of its file."""
+    kind = file.rpartition("/")[2].removesuffix(".svg").removeprefix(f"{benchmark}-")
+    return _KINDS.get(kind, kind)
 
 
 def _calibrated(results: Results, name: str, label: str) -> str:
     confidences, rights = _sure(results, name)
-    if len(confidences) < FEWEST:
+    told = any(s.metric == "ECE" for s in scores(entries(results)[name]))  # among the benchmark's own figures
+    if told or len(confidences) < FEWEST:
         return ""
     rows = [(s.metric, s.text(), s.n, s.beside) for s in calibration(confidences, rights)]
     heading = f"Calibration{f' of {cell(label)}' if label else ''}, of the {len(rights)} items with a confidence:"
@@ -145,7 +154,7 @@ def _calibrated(results: Results, name: str, label: str) -> str:
 
 
 def _sure(results: Results, name: str) -> tuple[list[float], list[bool]]:
-    items = results.items(name)
+    items = as_asked(results.items(name))
     metric = right_metric(entries(results)[name], items)
     return sure(items, metric) if metric else ([], [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,6 +14,8 @@ from unimedvl.evaluation.score import Score
 
 OTHER = "†"
 AUTHORS = "UniMedVL"
+# An ampersand that Markdown would read as the start of another sign.
+_ENTITY = re.compile(r"&(?=#?\w+;)")
 # Of a line: metric, group, and how often the two came before.
 Key = tuple[str, str, int]
 
@@ -24,9 +27,9 @@ def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -
 
 
 def cell(value: object) -> str:
-    """Text for one cell: on one line, with bars, angle brackets and backquotes made harmless."""
-    text = " ".join(str(value).split())
-    for sign, harmless in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "'")):
+    """Text for one cell: on one line, with bars, angle brackets, entities and backquotes made harmless."""
+    text = _ENTITY.sub("&amp;", " ".join(str(value).split()))
+    for sign, harmless in (("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "'")):
         text = text.replace(sign, harmless)
     return text
 
