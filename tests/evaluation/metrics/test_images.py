@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from unimedvl.evaluation.error import EvaluationError
-from unimedvl.evaluation.metrics.images import LARGEST_PSNR, Lpips, fitted, hub_file, pair_scores, psnr, ssim
+from unimedvl.evaluation.metrics.images import (
+    LARGEST_PSNR,
+    Lpips,
+    fitted,
+    hub_file,
+    lpips_if_there,
+    pair_scores,
+    psnr,
+    ssim,
+)
 
 
 def grey(value: int, height: int = 16, width: int = 16) -> np.ndarray:
@@ -80,4 +89,5 @@ def test_lpips_without_its_weights_says_what_it_needs(monkeypatch: pytest.Monkey
     with pytest.raises(EvaluationError, match="LPIPS .AlexNet. needs (torchvision|AlexNet's weights)") as error:
         Lpips()
     assert str(error.value) == Lpips.missing() and "\n" not in Lpips.missing()
+    assert lpips_if_there() is None
     assert hub_file("https://example.org/alexnet.pth") == tmp_path / "hub" / "checkpoints" / "alexnet.pth"

@@ -111,6 +111,11 @@ class Lpips:
             return float(self._metric(*pair))
 
 
+def lpips_if_there() -> Lpips | None:
+    """LPIPS, or None where it is not on this machine (`Lpips.missing` says why)."""
+    return None if Lpips.missing() else Lpips()
+
+
 def hub_file(url: str) -> Path:
     """Where torch keeps the weights that it downloads from an address."""
     import torch

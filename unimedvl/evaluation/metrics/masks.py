@@ -1,8 +1,8 @@
 """How near a drawn mask is to the one that is right: Dice overlap and Hausdorff distance, both through SciPy.
 
 Masks are [H, W] bool. What empty masks are worth is declared here, as libraries differ: two empty ones agree (Dice 1,
-distance 0); where only one is empty, Dice is 0 and the distance is the image's diagonal, the farthest that two pixels
-can be apart. Definitions, sources and pitfalls: docs/metrics.md.
+distance 0); where only one is empty, Dice is 0 and the distance infinite, which in a mean counts as the image's
+diagonal, the farthest that two pixels can be apart. Definitions, sources and pitfalls: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def hausdorff(
 ) -> float:
     """How far the outlines of two masks are apart at most (Huttenlocher et al. 1993), 0 for equal ones.
 
+    Infinite where only one of them is empty, 0 where both are.
+
     The larger of both directions, between the centres of outline pixels: those of a mask that have a neighbour above,
     below, left or right outside it, or the image's edge there. percentile: 95 leaves out the farthest 5 % of each
     direction. spacing: of rows and of columns; the result is in its unit, in pixels where it is left out. MONAI's
@@ -52,7 +54,7 @@ def hausdorff(
     """
     _check(mask, truth)
     if not mask.any() or not truth.any():
-        return 0.0 if mask.any() == truth.any() else _diagonal(mask.shape, spacing)
+        return 0.0 if mask.any() == truth.any() else math.inf
     one, other = _outline(mask), _outline(truth)
     return max(_percentile(one, other, percentile, spacing), _percentile(other, one, percentile, spacing))
 
@@ -69,7 +71,12 @@ def mask_scores(
     """
     pairs = list(zip(masks, truths, strict=True))
     values = [
-        {"Dice": dice(a, b), HAUSDORFF: hausdorff(a, b), HAUSDORFF_95: hausdorff(a, b, 95)} for a, b in pairs
+        {"Dice": dice(a, b)}
+        | {
+            name: min(hausdorff(a, b, percentile), _diagonal(a.shape))
+            for name, percentile in ((HAUSDORFF, None), (HAUSDORFF_95, 95))
+        }
+        for a, b in pairs
     ]
     alone = sum(a.any() != b.any() for a, b in pairs)
     both = sum(not a.any() and not b.any() for a, b in pairs)
@@ -88,9 +95,9 @@ def _check(mask: np.ndarray, truth: np.ndarray) -> None:
         raise EvaluationError(f"masks must be two [H, W] bool of one shape, got {kinds[0]} and {kinds[1]}")
 
 
-def _diagonal(shape: tuple[int, ...], spacing: tuple[float, float]) -> float:
-    """From the centre of one corner's pixel to that of the opposite one."""
-    return math.hypot(*((side - 1) * step for side, step in zip(shape, spacing, strict=True)))
+def _diagonal(shape: tuple[int, ...]) -> float:
+    """From the centre of one corner's pixel to that of the opposite one, in pixels."""
+    return math.hypot(*(side - 1 for side in shape))
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
