@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from unimedvl.evaluation.item import Item, Prediction
 from unimedvl.evaluation.protocol import Protocol
@@ -28,10 +30,12 @@ class Broken:
 class Scored:
     """What came out. scores: the first is the benchmark's headline. values: of each item in order, by the names of the
     metrics that a single item has, such as {"accuracy": 1.0} or {"PSNR": 27.3, "SSIM": 0.91}; {} where it has none.
+    beside: by an item's id, a further image [H, W, 3] uint8 to look at: the training image nearest to what was drawn.
     """
 
     scores: list[Score]
     values: list[dict[str, float]]
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

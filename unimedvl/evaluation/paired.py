@@ -8,14 +8,13 @@ import numpy as np
 
 from unimedvl.evaluation.benchmark import Pairs, Scored
 from unimedvl.evaluation.breakdown import failures, means
-from unimedvl.evaluation.item import Item
-from unimedvl.evaluation.metrics.images import lpips_if_there, psnr, ssim
-from unimedvl.evaluation.metrics.masks import dice, hausdorff
+from unimedvl.evaluation.item import Item, Prediction
+from unimedvl.evaluation.metrics.images import Lpips, psnr, ssim
+from unimedvl.evaluation.metrics.masks import HAUSDORFF, dice, hausdorff, mask_of
 from unimedvl.evaluation.pictures import picture
 from unimedvl.evaluation.score import Score, mean
 
 IMAGES = "8-bit RGB, the truth resized to the drawing's size; PSNR and SSIM by scikit-image"
-MID_GREY = 127.5
 
 
 def input_of(item: Item) -> np.ndarray:
@@ -28,7 +27,7 @@ def paired_scores(pairs: Pairs, over: str, by: Sequence[str] = ()) -> tuple[list
 
     over: what the last is called; it comes first. What failed has no figure, and is counted.
     """
-    values, lpips = [], lpips_if_there()
+    values, lpips = [], None if Lpips.missing() else Lpips()
     for item, prediction in pairs:
         if prediction.drawn is None:
             values.append({})
@@ -47,16 +46,25 @@ def paired_scores(pairs: Pairs, over: str, by: Sequence[str] = ()) -> tuple[list
 
 
 def mask_scores(pairs: Pairs, by: Sequence[str] = ()) -> Scored:
-    """Dice of drawings read as masks, bright from mid-grey on, and Hausdorff distance in pixels where both have any."""
+    """Dice of drawings read as masks, bright from mid-grey on, and Hausdorff distance in pixels of the truth."""
     items, predictions = [i for i, _ in pairs], [p for _, p in pairs]
-    masks = [p.image.mean(-1) >= MID_GREY if p.drawn else np.zeros_like(i.target()) for i, p in pairs]
-    overlaps = [dice(mask, i.target()) for mask, i in zip(masks, items, strict=True)]
-    apart = [hausdorff(mask, i.target()) for mask, i in zip(masks, items, strict=True)]
+    truths = [i.target() for i in items]
+    masks = [_mask(p, truth) for p, truth in zip(predictions, truths, strict=True)]
+    overlaps = [dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
+    apart = [hausdorff(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
     scores = means("Dice", items, overlaps, "", by, failed=failures(predictions))
-    both = [d for d in apart if np.isfinite(d)]
-    scores.append(mean("Hausdorff distance", both, higher=False, beside=f"px, of {len(both)} with something drawn"))
-    values = [
-        {"Dice": o} | ({"Hausdorff distance": d} if np.isfinite(d) else {})
-        for o, d in zip(overlaps, apart, strict=True)
-    ]
-    return Scored(scores, values)
+    empty = sum(not mask.any() for mask in masks)
+    told = f"px; {empty} masks were empty, which counts as the image's diagonal"
+    scores.append(mean(HAUSDORFF, apart, higher=False, beside=told))
+    return Scored(scores, [{"Dice": o, HAUSDORFF: d} for o, d in zip(overlaps, apart, strict=True)])
+
+
+def _mask(prediction: Prediction, truth: np.ndarray) -> np.ndarray:
+    """What was drawn as a mask of the truth's size, [H, W] bool; nothing where nothing was drawn."""
+    if prediction.drawn is None:
+        return np.zeros_like(truth)
+    drawn = mask_of(prediction.image)
+    if drawn.shape == truth.shape:
+        return drawn
+    rows, columns = (np.arange(n) * m // n for n, m in zip(truth.shape, drawn.shape, strict=True))
+    return drawn[np.ix_(rows, columns)]

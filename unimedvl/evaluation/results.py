@@ -10,9 +10,10 @@
      ]
     }
 
-Beside it, in `items/<benchmark>.jsonl`, is a line for every item: {"id", "kind", "groups", "question", "answers",
-"prediction", "confidence", "values": {metric: number}, "error", "images": [files], "target": file,
-"drawn": file}. Files are PNGs in `images/<benchmark>/`, named by item; there are as many as the suite keeps.
+Beside it, in `items/<benchmark>.jsonl`, is a line for every item: {"id", "task", "kind", "groups", "question",
+"answers", "options", "prediction", "confidence", "values": {metric: number}, "error", "images": [files], "target",
+"drawn": files, "nearest": file of the training image nearest to what was drawn}. Files are PNGs in
+`images/<benchmark>/`, named by item; there are as many as the suite keeps.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from unimedvl.data.whole import written_whole
-from unimedvl.evaluation.benchmark import Benchmark, Broken
+from unimedvl.evaluation.benchmark import Benchmark, Broken, Scored
 from unimedvl.evaluation.benchmarks import BENCHMARKS
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.item import Item, Prediction
@@ -92,7 +92,7 @@ def _benchmark(
         items, model, asked, store, lambda done, total: told(Told(benchmark.name, done, total)), ray
     )
     scored = benchmark.score(list(zip(items, predictions, strict=True)))
-    _write_items(folder, benchmark, items, predictions, scored.values, suite.keep)
+    _write_items(folder, benchmark, items, predictions, scored, suite.keep)
     return {
         "name": benchmark.name,
         "title": benchmark.title,
@@ -130,13 +130,13 @@ def items_of(benchmark: Benchmark, data: Path | None, entry: Entry) -> tuple[lis
 
 def _write_items(
     folder: Path, benchmark: Benchmark, items: Sequence[Item], predictions: Sequence[Prediction],
-    values: Sequence[dict[str, float]], keep: int,
+    scored: Scored, keep: int,
 ) -> None:  # fmt: skip
     images = folder / "images" / benchmark.name
     shutil.rmtree(images, ignore_errors=True)
     (folder / "items").mkdir(exist_ok=True)
     with written_whole(folder / "items" / f"{benchmark.name}.jsonl") as part, part.open("w") as out:
-        for number, (item, prediction, value) in enumerate(zip(items, predictions, values, strict=True)):
+        for number, (item, prediction, value) in enumerate(zip(items, predictions, scored.values, strict=True)):
             line = {
                 "id": item.id, "task": item.task, "kind": item.kind, "groups": dict(item.groups),
                 "question": item.question or item.text, "answers": list(item.answers), "options": list(item.options),
@@ -144,11 +144,11 @@ def _write_items(
                 "values": {k: v for k, v in value.items() if np.isfinite(v)}, "error": prediction.error,
             }  # fmt: skip
             if number < keep:
-                line |= _write_images(images, f"{number:04d}", item, prediction)
+                line |= _write_images(images, f"{number:04d}", item, prediction, scored.beside.get(item.id))
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _write_images(folder: Path, name: str, item: Item, prediction: Prediction) -> dict:
+def _write_images(folder: Path, name: str, item: Item, prediction: Prediction, beside: np.ndarray | None) -> dict:
     """PNGs of what an item shows, for the gallery; paths are relative to the results' folder."""
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -169,4 +169,6 @@ def _write_images(folder: Path, name: str, item: Item, prediction: Prediction) -
         out["target"] = write("target", item.target())
     if prediction.drawn is not None:
         out["drawn"] = write("drawn", prediction.image)
+    if beside is not None:
+        out["nearest"] = write("nearest", beside)
     return out

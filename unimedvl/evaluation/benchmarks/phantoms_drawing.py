@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,20 @@ import numpy as np
 from unimedvl.evaluation.benchmark import Benchmark, Pairs, Scored
 from unimedvl.evaluation.benchmarks.phantoms import SIMULATED, SPLIT, given, groups_of, looks, name_of
 from unimedvl.evaluation.breakdown import shares
-from unimedvl.evaluation.generation import distribution_scores
+from unimedvl.evaluation.generation import distribution_scores, memorised_scores
 from unimedvl.evaluation.item import Item
 from unimedvl.evaluation.phantom_classifier import RULE, phantom_classifier
 from unimedvl.evaluation.protocol import Protocol
 from unimedvl.evaluation.score import Score, share
+from unimedvl.phantoms import simulate
 from unimedvl.phantoms.breast_stains import dab_share, level_from_dab
 from unimedvl.phantoms.captions import caption
+from unimedvl.phantoms.study import FIRST_TRAINING_SEED
+
+# Modalities of the studies that nano was trained on, one after another, as in recipes/data/nano/phantoms.json, and how
+# many of those studies are looked through for the nearest image.
+TRAINED_ON = ("cxr", "mri", "his", "cfp", "ct", "mri", "oct", "us", "his", "endoscopy", "dermoscopy")
+TRAINING = 330
 
 
 def _captions(root: Path | None) -> Iterator[Item]:
@@ -51,8 +59,20 @@ def _score(pairs: Pairs) -> Scored:
         right = [level_from_dab(dab_share(d)) == i.truth["level"] for i, d in stained]
         scores.append(share("asked level of immunostains", right))
     scores += distribution_scores([i.groups["modality"] for i in items], drawn, true)
+    training = _training()
+    memorised, nearest = memorised_scores(drawn, training, true)
+    beside = {i.id: training[place] for i, place in zip(items, nearest, strict=False)}
     values = dict(zip((i.id for i in items), got, strict=True))
-    return Scored(scores, [{k: float(v) for k, v in values.get(i.id, {}).items()} for i, _ in pairs])
+    told = [{k: float(v) for k, v in values.get(i.id, {}).items()} for i, _ in pairs]
+    return Scored([*scores, *memorised], told, beside)
+
+
+@cache
+def _training() -> list[np.ndarray]:
+    """Images of the first studies that nano was trained on."""
+    turns = zip(range(TRAINING), cycle(TRAINED_ON))
+    studies = (simulate(code, FIRST_TRAINING_SEED + number) for number, code in turns)
+    return [image for study in studies for image in study.images.values()]
 
 
 def _seen(items: list[Item], images: list[np.ndarray]) -> list[dict[str, bool]]:

@@ -17,9 +17,12 @@ from unimedvl.data.shards import read_shard
 from unimedvl.data.source import Load
 from unimedvl.evaluation.benchmark import Benchmark, Broken, Pairs, Scored
 from unimedvl.evaluation.error import EvaluationError
-from unimedvl.evaluation.generation import distribution_scores, match_scores
+from unimedvl.evaluation.generation import distribution_scores, match_scores, memorised_scores
 from unimedvl.evaluation.item import Item
 from unimedvl.evaluation.protocol import Protocol
+
+# Training images among which the nearest one is looked for.
+MOST_TRAINING = 5000
 
 
 def _read(root: Path | None) -> Iterator[Item | Broken]:
@@ -39,6 +42,7 @@ def _read(root: Path | None) -> Iterator[Item | Broken]:
                     yield Item(
                         f"{r.dataset}-{r.id}", "generate", "image", text=asked, question=asked, seed=seed,
                         target=partial(_opened, sample.images[-1]), groups={"modality": r.modality},
+                        truth={"build": str(root)},
                     )  # fmt: skip
         except DataError as error:
             yield Broken(str(file), str(error))
@@ -53,9 +57,24 @@ def _score(pairs: Pairs) -> Scored:
     drawn, true = [p.image for _, p in there], [i.target() for i, _ in there]
     modalities = [i.groups["modality"] for i, _ in there]
     scores = distribution_scores(modalities, drawn, true, failed=len(pairs) - len(there))
-    matches, each = match_scores(modalities, drawn, [i.text for i, _ in there])
+    matches, each = match_scores(drawn, [i.text for i, _ in there])
+    training = _training(Path(str(there[0][0].truth["build"]))) if there else []
+    memorised, nearest = memorised_scores(drawn, training, true)
     told = dict(zip((i.id for i, _ in there), each, strict=True))
-    return Scored([*scores, *matches], [told.get(i.id, {}) for i, _ in pairs])
+    beside = {i.id: training[place] for (i, _), place in zip(there, nearest, strict=False)}
+    return Scored([*scores, *matches, *memorised], [told.get(i.id, {}) for i, _ in pairs], beside)
+
+
+def _training(build: Path) -> list[np.ndarray]:
+    """The first images that a training on this build would learn to draw."""
+    out: list[np.ndarray] = []
+    for file in sorted((build / "shards").glob("train-*.parquet")):
+        for sample in read_shard(file):
+            if sample.record.sub_task_type == "text_to_image":
+                out.append(_opened(sample.images[-1]))
+                if len(out) == MOST_TRAINING:
+                    return out
+    return out
 
 
 TEXT_TO_IMAGE = Benchmark(
@@ -64,7 +83,7 @@ TEXT_TO_IMAGE = Benchmark(
         "the test split of a data build; the authors held out 20 % of caption pairs, N not published",
         "the caption as it is", "the drawing as it is",
         open="Fréchet distance and kernel distance of drawn from held-out images by the encoder that is named, per "
-        "modality and in all; image-text score by BiomedCLIP where it is there",
+        "modality and in all; image-text score by BiomedCLIP where it is there; nearness to training images",
     ),
     _read, _score, home="any finished data build", licence="that of the build's records",
 )  # fmt: skip
