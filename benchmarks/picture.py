@@ -14,7 +14,9 @@ from PIL import Image
 from benchmarks.sheets import GAP, LINE, PAPER
 
 # Sheets in order, and how many rows of each are shown: the first ones, not picked.
-ROWS = {"generate": 2, "upscale": 1, "translate-t2-flair": 1, "stain": 1}
+ROWS = {
+    "text-to-image": 2, "super-resolution": 1, "translation": 1, "staining": 1, "counterfactual": 1, "segmentation": 1,
+}  # fmt: skip
 SIDE = 128  # of the images on the sheets, in pixels
 
 

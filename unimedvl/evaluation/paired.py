@@ -51,12 +51,18 @@ def mask_scores(pairs: Pairs, by: Sequence[str] = ()) -> Scored:
     truths = [i.target() for i in items]
     masks = [_mask(p, truth) for p, truth in zip(predictions, truths, strict=True)]
     overlaps = [dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-    apart = [hausdorff(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
+    apart = [_apart(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
     scores = means("Dice", items, overlaps, "", by, failed=failures(predictions))
     empty = sum(not mask.any() for mask in masks)
     told = f"px; {empty} masks were empty, which counts as the image's diagonal"
     scores.append(mean(HAUSDORFF, apart, higher=False, beside=told))
     return Scored(scores, [{"Dice": o, HAUSDORFF: d} for o, d in zip(overlaps, apart, strict=True)])
+
+
+def _apart(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Hausdorff distance; where only one mask is empty, the image's diagonal, as far as two pixels can be apart."""
+    distance = hausdorff(mask, truth)
+    return distance if np.isfinite(distance) else float(np.hypot(*(side - 1 for side in truth.shape)))
 
 
 def _mask(prediction: Prediction, truth: np.ndarray) -> np.ndarray:
