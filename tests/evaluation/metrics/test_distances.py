@@ -52,6 +52,7 @@ def test_frechet_is_that_of_torchmetrics() -> None:
     assert frechet(one, other) == pytest.approx(float(theirs.compute()), rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 8), st.integers(0, 99))
 def test_frechet_is_that_of_the_matrix_square_root(n: int, m: int, d: int, seed: int) -> None:
     one, other = gaussian(n, d, seed), gaussian(m, d, seed + 1, 0.5, 2.0)
@@ -93,8 +94,8 @@ def test_intervals_cover_what_sets_of_this_size_give_on_average(distance: Callab
     def sets(k: int) -> tuple[np.ndarray, np.ndarray]:
         return gaussian(60, 4, 2 * k, 0.5), gaussian(60, 4, 2 * k + 1)
 
-    average = np.mean([distance(*sets(k)) for k in range(100, 600)])
-    scores = [score(*sets(k), "an encoder", resamples=100) for k in range(60)]
+    average = np.mean([distance(*sets(k)) for k in range(100, 400)])
+    scores = [score(*sets(k), "an encoder", resamples=60) for k in range(50)]
     assert 0.8 < np.mean([s.low <= average <= s.high for s in scores]) <= 1.0
     assert np.mean([average < s.low for s in scores]) < 0.15 > np.mean([average > s.high for s in scores])
 
