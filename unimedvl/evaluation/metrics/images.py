@@ -91,7 +91,10 @@ class Lpips:
         for name, extra in (("torchmetrics", "eval"), ("torchvision", "encoders")):
             if find_spec(name) is None:
                 return f"{cls.name} needs {name}, which is not installed; pip install 'unimedvl[{extra}]'"
-        url = package("torchvision.models", cls.name).AlexNet_Weights.DEFAULT.url
+        try:
+            url = package("torchvision.models", cls.name).AlexNet_Weights.DEFAULT.url
+        except EvaluationError as error:
+            return str(error)
         file = hub_file(url)
         return "" if file.is_file() else f"{cls.name} needs AlexNet's weights: put {url} at {file}"
 
