@@ -1,7 +1,7 @@
 """The classifier that judges drawn images (`unimedvl/evaluation/phantom_classifier.py`): written, and measured.
 
-    python -m benchmarks.judge runs/judge-parts/vit.pt    writes it from a training of parts
-    python -m benchmarks.judge                            measures it on held-out studies
+    python -m benchmarks.judge runs/judge-parts/vit.pt runs/judge-parts/classifier.safetensors
+    python -m benchmarks.judge
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ def export(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("state", type=Path, nargs="?", help="vit.pt of a training of the embedded model's parts")
+    parser.add_argument("file", type=Path, nargs="?", default=FILE, help="to write; the package's own where left out")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/nano/parts.yaml"), help="of that training")
     parser.add_argument("--count", type=int, default=280, help="held-out studies with one finding")
     args = parser.parse_args()
     if args.state:
-        export(args.state, modalities=load_parts_recipe(args.recipe).modalities)
-    judge, console = PhantomClassifier.load(), Console()
+        export(args.state, args.file, modalities=load_parts_recipe(args.recipe).modalities)
+    judge, console = PhantomClassifier.load(args.file), Console()
     held_out = HeldOut(modalities=judge.modalities)
     console.print(RULE)
     for modality in (None, *judge.modalities):

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from unimedvl.data.shards import write_shard
 from unimedvl.data.sources import source
-from unimedvl.phantoms import SIMULATORS, simulate
-from unimedvl.training.vit import names_of_masks, names_of_views
+from unimedvl.evaluation.phantom_classifier import FILE
+from unimedvl.phantoms import simulate
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
@@ -98,7 +98,7 @@ def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished_run(folder / "runs")
     small_training(folder / "nano")
     small_data(folder / "runs" / "my-data")
-    for part in ("benchmarks", "recipes"):  # copied, as the judge is written beside its script
+    for part in ("benchmarks", "recipes"):
         shutil.copytree(ROOT / part, folder / part)
     return folder
 
@@ -107,23 +107,12 @@ def finished_run(runs: Path) -> None:
     """What a training leaves: the embedded model as its export, the judge as its ViT, and invented curves."""
     shutil.copytree(ROOT / "unimedvl" / "weights" / "nano", runs / "nano" / "export")
     (runs / "nano-parts").mkdir()
-    torch.save({"model": seeing()}, runs / "nano-parts" / "vit.pt")
+    (runs / "judge-parts").mkdir()
+    torch.save({"model": load_file(FILE)}, runs / "judge-parts" / "vit.pt")
     logs = {"nano-parts/vae": ["psnr"], "nano-parts/vit": ["all_right"], "nano/log": ["ce", "mse", "rate"]}
     for file, values in logs.items():
         lines = [{"step": step} | dict.fromkeys(values, 1 / step) for step in (1, 2, 3)]
         (runs / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def seeing() -> dict[str, torch.Tensor]:
-    """The judge's ViT and heads, these with zeros for what came after it."""
-    state = load_file(ROOT / "benchmarks" / "judge.safetensors")
-    sizes = {"coverage": len(names_of_masks(tuple(SIMULATORS))), "view": len(names_of_views(tuple(SIMULATORS)))}
-    for name, size in (sizes | {"presence": sizes["coverage"]}).items():
-        for kind in ("weight", "bias"):
-            known = state[f"heads.{name}.{kind}"]
-            more = known.new_zeros(size - len(known), *known.shape[1:])
-            state[f"heads.{name}.{kind}"] = torch.cat((known, more))
-    return state
 
 
 def small_training(beside: Path) -> None:

@@ -47,7 +47,7 @@ class Benchmark:
     read: items in order, from the folder of the published form, and what can't be used. Items load their images when
     asked. published_as: the published table that its figures stand beside; its own name where empty. score:
     of all items and their predictions, in order, those that failed too. expected: how many items the
-    published form has.
+    published form has. submit: writes a table of the predictions, of a benchmark whose answers its authors keep.
     """
 
     name: str
@@ -62,4 +62,5 @@ class Benchmark:
     needs_data: bool = True
     simulated: bool = False
     expected: int | None = None
+    submit: Callable[[Pairs, Path], object] | None = None
     notes: str = ""

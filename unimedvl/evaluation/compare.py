@@ -16,7 +16,7 @@ import numpy as np
 from unimedvl.evaluation.outcomes import as_asked, entries, is_binary, scores
 from unimedvl.evaluation.results import Results
 from unimedvl.evaluation.score import Score, Unit, bootstrap
-from unimedvl.evaluation.tables import markdown_table
+from unimedvl.evaluation.tables import cell, markdown_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,7 +107,7 @@ class Comparison:
             rows = [(d.benchmark, d.metric, *vars(d.counts).values()) for d in counted]
             parts += ["Right answers, counted as McNemar does:", markdown_table(header, rows)]
         if self.skipped:
-            parts += ["Not compared:", "\n".join(f"- {what}: {reason}" for what, reason in self.skipped)]
+            parts += ["Not compared:", "\n".join(f"- {cell(what)} ({cell(reason)})" for what, reason in self.skipped)]
         return "\n\n".join(filter(None, [*parts, self.reading()])) + "\n"
 
     def table(self) -> Table:
@@ -200,7 +200,8 @@ def _benchmark(name: str, a: Results, b: Results) -> tuple[list[Difference], lis
         "only in A": len(ours) - len(shared), "only in B": len(theirs) - len(shared),
         "asked otherwise": len(shared) - len(same),
     }  # fmt: skip
-    found, skipped = [], []
+    found: list[Difference] = []
+    skipped: dict[str, list[str]] = {}
     for score in _metrics(entries(a)[name], entries(b)[name]):
         pairs = [(_value(ours[key], score.metric), _value(theirs[key], score.metric)) for key in same]
         kept = np.array([p for p in pairs if None not in p], dtype=float).reshape(-1, 2)
@@ -209,9 +210,9 @@ def _benchmark(name: str, a: Results, b: Results) -> tuple[list[Difference], lis
             found.append(_difference(name, score, kept, {k: n for k, n in left_out.items() if n}))
         else:
             known = any(score.metric in item["values"] for item in (*ours.values(), *theirs.values()))
-            why = "no item that both have has a value" if known else "a figure of all items together, not of each"
-            skipped.append((f"{name}, {score.metric}", why))
-    return found, skipped
+            why = "no item that both have has a value" if known else "of all items together, not of each"
+            skipped.setdefault(why, []).append(score.metric)
+    return found, [(f"{name}: {', '.join(metrics)}", why) for why, metrics in skipped.items()]
 
 
 def _metrics(a: Mapping, b: Mapping) -> list[Score]:
@@ -229,7 +230,7 @@ def _value(item: Mapping, metric: str) -> float | None:
 
 def _difference(name: str, score: Score, pairs: np.ndarray, left_out: dict[str, int]) -> Difference:
     change = pairs[:, 1] - pairs[:, 0]
-    counts = _counts(pairs) if is_binary(pairs.ravel().tolist()) else None
+    counts = _counts(pairs) if score.unit == "%" and is_binary(pairs.ravel().tolist()) else None
     p = _mcnemar(counts) if counts else _permutation(change)
     return Difference(
         name, score.metric, score.unit, score.higher, *pairs.mean(0).tolist(), float(change.mean()), *bootstrap(change),

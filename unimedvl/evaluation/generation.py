@@ -5,20 +5,17 @@ Features are those of the best encoder that is there (`metrics/encoders.py`); th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from unimedvl.evaluation.metrics.distances import frechet_score, kernel_score
-from unimedvl.evaluation.metrics.encoders import biomedclip, biomedclip_missing, encoder_that_is_there
+from unimedvl.evaluation.metrics.encoders import encoder_that_is_there
 from unimedvl.evaluation.metrics.nearest import memorised_score
-from unimedvl.evaluation.score import Score, grouped, mean
+from unimedvl.evaluation.score import Score, grouped
 
 # Fewer images than this say nothing of a modality's distribution.
 FEWEST = 10
-# As the published table calls it.
-MATCH = "image-text score"
 
 
 def distribution_scores(
@@ -53,28 +50,3 @@ def memorised_scores(
     score, found = memorised_score(encode(drawn), encode(training), encode(real), encode.told)
     return [score], found.index.tolist()
 
-
-def match_scores(drawn: Sequence[np.ndarray], captions: Sequence[str]) -> tuple[list[Score], list[dict[str, float]]]:
-    """How well images match their captions by BiomedCLIP: the cosine of both embeddings, on average and of each.
-
-    Where BiomedCLIP is not on this machine, a line says what it needs.
-    """
-    if missing := biomedclip_missing():
-        return [Score(MATCH, math.nan, math.nan, math.nan, 0, beside=f"not measured: {missing}")], [{} for _ in drawn]
-    values = [{MATCH: value} for value in image_text_cosines(drawn, captions)]
-    return [mean(MATCH, [v[MATCH] for v in values], beside="cosine by BiomedCLIP, of -1 to 1")], values
-
-
-def image_text_cosines(drawn: Sequence[np.ndarray], captions: Sequence[str]) -> list[float]:
-    """Cosine of the embeddings of each image [H, W, 3] uint8 and its caption by BiomedCLIP (Zhang et al. 2023)."""
-    import torch
-    from PIL import Image
-
-    model, prepare, words = biomedclip()
-    out = []
-    with torch.inference_mode():
-        for image, caption in zip(drawn, captions, strict=True):
-            seen = model.encode_image(prepare(Image.fromarray(image))[None])
-            said = model.encode_text(words([caption]))
-            out.append(float(torch.nn.functional.cosine_similarity(seen, said)))
-    return out

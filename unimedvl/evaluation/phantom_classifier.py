@@ -99,8 +99,8 @@ class PhantomClassifier:
         positions = grid_position_ids(cells, cells, grid).repeat(len(images))
         hidden = self.parts["vit"](torch.cat(patches), positions, [cells * cells] * len(images))
         hidden, heads = hidden.unflatten(0, (len(images), -1)), self.parts["heads"]
-        pooled = hidden.mean(1)
-        shown, views = heads.presence(pooled).sigmoid(), heads.view(pooled).argmax(-1)
+        shown, kinds = heads.image(hidden)
+        shown, views = shown.sigmoid(), kinds.argmax(-1)
         covered = heads.coverage(hidden).sigmoid().mean(1)
         verdicts = []
         for row, area, index, asked in zip(

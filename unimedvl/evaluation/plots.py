@@ -178,10 +178,19 @@ def _noted(text: str, note: str) -> str:
     return f"{text}, {note}" if note else text
 
 
+def _fitting(title: str, width: int) -> str:
+    """A title that is no wider than its plot: what is before the last colon is shortened."""
+    room = (width - 24) // 8  # characters of about 8 pixels
+    if len(title) <= room:
+        return title
+    first, colon, last = title.rpartition(": ")
+    return f"{first[: max(1, room - len(colon + last) - 1)]}…{colon}{last}"
+
+
 def _svg(width: int, height: int, title: str, words: str, inside: str) -> str:
     told = escape(f"{title}: {words}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img" aria-label="{told}"><style>{_STYLE}</style><rect class="paper" width="{width}" height="{height}"/>'
-        f'<text class="title" x="12" y="20">{escape(title)}</text>{inside}</svg>\n'
+        f'<text class="title" x="12" y="20">{escape(_fitting(title, width))}</text>{inside}</svg>\n'
     )

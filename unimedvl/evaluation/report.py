@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,8 +33,9 @@ START, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 # Broken items that are named one by one; of the rest their number is told.
 BROKEN = 20
 # What each kind of plot is of.
+_PUBLISHED = "published-"
 _KINDS = {
-    "published": "beside the published", "modality": "by modality", "reliability": "accuracy by confidence",
+    "modality": "by modality", "reliability": "accuracy by confidence",
     "risk-coverage": "errors by how many are answered",
 }  # fmt: skip
 # Items with a confidence that calibration needs, so that its bins hold something.
@@ -140,6 +143,8 @@ def _benchmark(results: Sequence[Results], name: str, plots: Sequence[str]) -> l
 def _plot_words(file: str, benchmark: str) -> str:
     """What a plot is of, from the name of its file."""
     kind = file.rpartition("/")[2].removesuffix(".svg").removeprefix(f"{benchmark}-")
+    if kind.startswith(_PUBLISHED):
+        return f"{kind.removeprefix(_PUBLISHED)} beside the published"
     return _KINDS.get(kind, kind)
 
 
@@ -207,11 +212,12 @@ def _plots(results: Results, name: str) -> dict[str, str]:
     called = entry["title"]
     if first is None:
         return {}
-    published = [figure for figure, same in beside(entry, first) if same]
-    if published:
-        simulated = bool(entry.get("simulated"))
-        model = labels([results])[0]
-        drawn["published"] = beside_published(first, model, published, f"{called}: {first.metric}", simulated)
+    model, simulated = labels([results])[0], bool(entry.get("simulated"))
+    for score in scores(entry):
+        published = [] if score.group else [figure for figure, same in beside(entry, score) if same]
+        kind = f"{_PUBLISHED}{_plain(score.metric)}"
+        if published and kind not in drawn:
+            drawn[kind] = beside_published(score, model, published, f"{called}: {score.metric}", simulated)
     groups = modalities(entry, first.metric)
     if len(groups) > 1:
         drawn["modality"] = bars(groups, f"{called}: {first.metric} by modality")
@@ -221,6 +227,12 @@ def _plots(results: Results, name: str) -> dict[str, str]:
         curve = risk_coverage(confidences, rights)
         drawn["risk-coverage"] = risk_coverage_plot(*curve, f"{called}: risk and coverage")
     return {f"{name}-{kind}.svg": svg for kind, svg in drawn.items()}
+
+
+def _plain(name: str) -> str:
+    """A name in letters and digits that every file system has."""
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", letters.lower()).strip("-")
 
 
 def _write_all(folder: Path, files: Mapping[str, str]) -> None:

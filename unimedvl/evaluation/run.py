@@ -7,6 +7,7 @@ anew without asking the model again.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +21,11 @@ from PIL import Image
 from unimedvl.data.whole import written_whole
 from unimedvl.evaluation.benchmark import Benchmark, Broken, Scored
 from unimedvl.evaluation.benchmarks import BENCHMARKS
+from unimedvl.evaluation.benchmarks.accuracy import judged, may_be_judged
 from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.item import Item, Prediction
-from unimedvl.evaluation.models import Model
+from unimedvl.evaluation.judge import judge_at
+from unimedvl.evaluation.models import KEY, Model
 from unimedvl.evaluation.pictures import picture
 from unimedvl.evaluation.predict import Asked, predict
 from unimedvl.evaluation.results import FILE, Results
@@ -84,14 +87,18 @@ def _benchmark(
     entry: Entry, data: Path | None, suite: Suite, asked: Asked, model: Model, store: Store, folder: Path,
     told: Callable[[Told], None], ray: bool,
 ) -> dict:  # fmt: skip
-    benchmark, start = BENCHMARKS[entry.benchmark], time.perf_counter()
+    benchmark, start = _with_judge(BENCHMARKS[entry.benchmark], suite, folder), time.perf_counter()
     items, broken = items_of(benchmark, data, entry)
     if not items:
         raise EvaluationError(f"{benchmark.name}: no items in {data}; {broken[0].reason if broken else 'is it empty?'}")
     predictions = predict(
         items, model, asked, store, lambda done, total: told(Told(benchmark.name, done, total)), ray
     )
-    scored = benchmark.score(list(zip(items, predictions, strict=True)))
+    pairs = list(zip(items, predictions, strict=True))
+    scored = benchmark.score(pairs)
+    if benchmark.submit is not None:
+        (folder / "submissions").mkdir(exist_ok=True)
+        benchmark.submit(pairs, folder / "submissions" / f"{benchmark.name}.tsv")
     _write_items(folder, benchmark, items, predictions, scored, suite.keep)
     return {
         "name": benchmark.name,
@@ -110,6 +117,14 @@ def _benchmark(
         "seconds": round(time.perf_counter() - start, 1),
         "scores": [score.to_dict() for score in scored.scores],
     }
+
+
+def _with_judge(benchmark: Benchmark, suite: Suite, folder: Path) -> Benchmark:
+    """The benchmark with the suite's judge, where there is one and it has a say; replies are kept in the folder."""
+    if suite.judge is None or not may_be_judged(benchmark):
+        return benchmark
+    key = os.environ.get(KEY, "")
+    return judged(benchmark, judge_at(suite.judge.url, suite.judge.model, folder / "judge", key))
 
 
 def items_of(benchmark: Benchmark, data: Path | None, entry: Entry) -> tuple[list[Item], list[Broken]]:

@@ -1,13 +1,15 @@
 """Teach the ViT to see before it is asked to speak: what covers each patch, and what the image shows.
 
 The published model starts from a ViT trained on images and captions (SigLIP). The embedded one starts
-from this: a linear head on every patch says how much of it each structure and finding covers, and one
-on the mean says what the image is and what it shows. The heads are thrown away afterwards.
+from this: linear heads on every patch say how much of it each structure and finding covers, and whether any is in it
+at all, for small ones cover little; heads on all patches say what the image is and what it shows. They are thrown away
+afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +63,12 @@ def names_of_views(modalities: Sequence[str]) -> list[str]:
 
 # Studies that are new in a step, and from how many of them a step draws: each is seen three to four times.
 _FRESH, _WINDOW = 12, 600
-Sight = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Sight = tuple[Tensor, ...]
 
 
 class Sights(Dataset):
-    """For each step a batch of patches [B, N, 3 p p], coverage [B, N, masks], presence [B, masks], which of the masks
-    the modality has at all [B, masks], and view [B].
+    """For each step a batch of patches [B, N, 3 p p], coverage and touch of each patch [B, N, masks], presence
+    [B, masks], which of the masks the modality has at all [B, masks], and view [B].
     """
 
     def __init__(self, config: VitConfig, recipe: VitRecipe, modalities: Sequence[str]) -> None:
@@ -89,39 +91,45 @@ class Sights(Dataset):
                 coverage[self.masks[f"{modality}: {name}"]] = torch.from_numpy(mask.astype(np.float32))
         known = torch.tensor([float(name.startswith(f"{modality}: ")) for name in self.masks])
         presence = coverage.flatten(1).any(1).float()
-        coverage = F.adaptive_avg_pool2d(coverage[None], cells)[0].flatten(1).T
+        touched = F.adaptive_max_pool2d(coverage[None], cells)[0].flatten(1).T.contiguous()
+        coverage = F.adaptive_avg_pool2d(coverage[None], cells)[0].flatten(1).T.contiguous()
         out = []
         for view, image in study.images.items():
             pixels = resize(image.astype(np.float32) / 255, (self.side, self.side)) * 2 - 1
             patches = patchify(torch.from_numpy(pixels).permute(2, 0, 1), self.config.patch_size)
-            out.append((patches, coverage, presence, known, torch.tensor(self.views[f"{modality}: {view}"])))
+            out.append((patches, coverage, touched, presence, known, torch.tensor(self.views[f"{modality}: {view}"])))
         return out
 
 
 class SeeingHeads(nn.Module):
+    """What is said of patches, and of an image by the mean and the largest of its patches' features."""
+
     def __init__(self, width: int, masks: int, views: int) -> None:
         super().__init__()
         self.coverage = nn.Linear(width, masks)
-        self.presence = nn.Linear(width, masks)
+        self.touch = nn.Linear(width, masks)
+        self.presence = nn.Linear(2 * width, masks)
         self.view = nn.Linear(width, views)
 
+    def image(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of presence [B, masks] and of views [B, views]; hidden [B, N, width]."""
+        mean = hidden.mean(1)
+        return self.presence(torch.cat((mean, hidden.amax(1)), 1)), self.view(mean)
+
     def losses(
-        self, hidden: Tensor, coverage: Tensor, presence: Tensor, known: Tensor, view: Tensor
+        self, hidden: Tensor, coverage: Tensor, touched: Tensor, presence: Tensor, known: Tensor, view: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Loss, and the share of images with every presence right; hidden [B, N, width].
 
         What other modalities have is not asked about: it would be learnt at once, and drown the rest of the mean.
         """
-        pooled = hidden.mean(1)
-        shown = self.presence(pooled)
-        cover = F.binary_cross_entropy_with_logits(self.coverage(hidden).float(), coverage, reduction="none").mean(1)
-        there = F.binary_cross_entropy_with_logits(shown.float(), presence, reduction="none")
-        asked = known.sum().clamp(min=1)
-        loss = (
-            20 * (cover * known).sum() / asked
-            + 5 * (there * known).sum() / asked
-            + F.cross_entropy(self.view(pooled).float(), view)
-        )
+        shown, kind = self.image(hidden)
+        binary = partial(F.binary_cross_entropy_with_logits, reduction="none")
+        cover = binary(self.coverage(hidden).float(), coverage).mean(1)
+        touch = binary(self.touch(hidden).float(), touched).mean(1)
+        there = binary(shown.float(), presence)
+        weighed = (20 * cover + 10 * touch + 5 * there) * known
+        loss = weighed.sum() / known.sum().clamp(min=1) + F.cross_entropy(kind.float(), view)
         return loss, (((shown > 0) == (presence > 0)) | (known == 0)).all(1).float().mean()
 
 

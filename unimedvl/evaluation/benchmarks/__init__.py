@@ -30,6 +30,7 @@ from unimedvl.evaluation.benchmarks.phantoms_reading import (
     PHANTOM_REPORTS,
 )
 from unimedvl.evaluation.benchmarks.pmc_vqa import PMC_VQA, PMC_VQA_2
+from unimedvl.evaluation.benchmarks.reports import MIMIC_REPORTS, OPENI_REPORTS
 from unimedvl.evaluation.benchmarks.slake import SLAKE
 from unimedvl.evaluation.benchmarks.text_to_image import TEXT_TO_IMAGE
 from unimedvl.evaluation.benchmarks.vqa_rad import VQA_RAD
@@ -40,13 +41,13 @@ _QUESTIONS = (
     VQA_RAD, SLAKE, PATHVQA, OMNIMEDVQA, GMAI_MMBENCH, GMAI_MMBENCH_TEST, PMC_VQA, PMC_VQA_2, MEDXPERTQA,
 )  # fmt: skip
 _OTHERS = (
-    TEXT_TO_IMAGE, STAINING, SUPER_RESOLUTION, TRANSLATION, MR_AND_CT, SEGMENTATION, COUNTERFACTUAL,
+    TEXT_TO_IMAGE, STAINING, SUPER_RESOLUTION, TRANSLATION, MR_AND_CT, SEGMENTATION, COUNTERFACTUAL, OPENI_REPORTS,
+    MIMIC_REPORTS,
     PHANTOM_MODALITY, PHANTOM_CLOSED, PHANTOM_OPEN, PHANTOM_REPORTS, PHANTOM_DRAWING, PHANTOM_UPSCALING,
     PHANTOM_TRANSLATION, PHANTOM_STAINING, PHANTOM_COUNTERFACTUAL, PHANTOM_SEGMENTATION,
 )  # fmt: skip
-BENCHMARKS: dict[str, Benchmark] = {
-    b.name: b for b in (*_QUESTIONS, *_OTHERS, *(trust_of(q) for q in (*_QUESTIONS, PHANTOM_CLOSED)))
-}
+_TRUST = tuple(trust_of(q) for q in (*_QUESTIONS, PHANTOM_CLOSED) if q.submit is None)
+BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (*_QUESTIONS, *_OTHERS, *_TRUST)}
 
 
 def benchmark(name: str) -> Benchmark:

@@ -119,13 +119,18 @@ def _values(mark: _Mark, main: tuple[str, str] | None) -> dict[str, float]:
     return {f"accuracy{outside}": float(mark.right), **recall}
 
 
+def may_be_judged(benchmark: Benchmark) -> bool:
+    """Whether a judge has a say in a benchmark: whether its scoring takes one."""
+    return "judge" in inspect.signature(benchmark.score).parameters
+
+
 def judged(benchmark: Benchmark, judge: Judge) -> Benchmark:
     """The same benchmark, with a judge where the rules can't decide.
 
     Raises:
         EvaluationError: a judge has no say in this benchmark.
     """
-    if "judge" not in inspect.signature(benchmark.score).parameters:
+    if not may_be_judged(benchmark):
         raise EvaluationError(f"{benchmark.name}: no judge has a say in it; leave the judge out")
     protocol = replace(benchmark.protocol, judge=JUDGED.format(judge.name))
     return replace(benchmark, protocol=protocol, score=partial(benchmark.score, judge=judge))

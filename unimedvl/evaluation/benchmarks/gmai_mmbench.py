@@ -47,20 +47,6 @@ GMAI_MMBENCH = Benchmark(
     expected=4550,
     notes="Its images are of 284 public data sets, which trainings may have seen.",
 )
-GMAI_MMBENCH_TEST = replace(
-    GMAI_MMBENCH,
-    name="gmai-mmbench-test",
-    title=f"{SOURCE.title}, test",
-    protocol=replace(
-        GMAI_MMBENCH.protocol,
-        split="test, 21,281 questions in 11 tables, whose answers are not published",
-        closed=f"not scored: {UNPUBLISHED}",
-        source="VLMEvalKit's GMAI-MMBench_TEST",
-    ),
-    read=partial(read_form, TEST_FORM),
-    score=partial(score, unpublished=UNPUBLISHED),
-    expected=21281,
-)
 
 
 def write_predictions(pairs: Pairs, file: Path) -> int:
@@ -85,3 +71,20 @@ def write_predictions(pairs: Pairs, file: Path) -> int:
     except DataError as error:
         raise EvaluationError(str(error)) from error
     return empty
+
+
+GMAI_MMBENCH_TEST = replace(
+    GMAI_MMBENCH,
+    name="gmai-mmbench-test",
+    title=f"{SOURCE.title}, test",
+    protocol=replace(
+        GMAI_MMBENCH.protocol,
+        split="test, 21,281 questions in 11 tables, whose answers are not published",
+        closed=f"not scored: {UNPUBLISHED}",
+        source="VLMEvalKit's GMAI-MMBench_TEST",
+    ),
+    read=partial(read_form, TEST_FORM),
+    score=partial(score, unpublished=UNPUBLISHED),
+    expected=21281,
+    submit=write_predictions,
+)

@@ -33,7 +33,7 @@ from unimedvl.evaluation.protocol import Protocol
 from unimedvl.phantoms.breast_stains import dab_share, level_from_dab
 
 HELD_OUT = 0.1
-_TENTH = (
+TENTH = (
     "no official one, and the authors' isn't published: the tenth of patients with the lowest SHA-256 of "
     '"data set patient"'
 )
@@ -164,22 +164,22 @@ STAINING = _benchmark(
     _score_stained, "the official test split, 977 pairs", expected=977,
 )  # fmt: skip
 SUPER_RESOLUTION = _benchmark(
-    "super-resolution", "MRI super-resolution 4x (IXI)", Pairing("ixi", "super_resolution"), _score_sharpened, _TENTH,
+    "super-resolution", "MRI super-resolution 4x (IXI)", Pairing("ixi", "super_resolution"), _score_sharpened, TENTH,
     notes="T2; the input is a mean over 4 x 4 pixels, bicubic to the size before. How the authors made theirs coarse "
     "isn't published.",
 )  # fmt: skip
 TRANSLATION = _benchmark(
     "translation", "T2 and FLAIR, both ways (BraTS 2023)",
     Pairing("brats2023", "translation", only={"source": _TWO, "target": _TWO}, groups={"way": _way}),
-    _score_translated, _TENTH,
+    _score_translated, TENTH,
 )  # fmt: skip
 MR_AND_CT = _benchmark(
     "translation-mr-ct", "MR and CT, both ways (SynthRAD 2023)",
-    Pairing("synthrad2023", "translation", groups={"way": _way}), _score_translated, _TENTH,
+    Pairing("synthrad2023", "translation", groups={"way": _way}), _score_translated, TENTH,
 )  # fmt: skip
 SEGMENTATION = _benchmark(
     "segmentation", "Segmentation by name (BraTS 2023)",
-    Pairing("brats2023", "segmentation", groups={"target": lambda t: t.get("target", "")}), _score_outlined, _TENTH,
+    Pairing("brats2023", "segmentation", groups={"target": lambda t: t.get("target", "")}), _score_outlined, TENTH,
     open="Dice; 1 where both are empty",
 )  # fmt: skip
 COUNTERFACTUAL = _benchmark(

@@ -18,9 +18,10 @@ from unimedvl.evaluation.benchmarks.phantoms import (
 )
 from unimedvl.evaluation.breakdown import failures, shares
 from unimedvl.evaluation.item import Item
+from unimedvl.evaluation.metrics.findings import FINDING_F1, finding_scores
+from unimedvl.evaluation.metrics.text import text_scores
 from unimedvl.evaluation.protocol import Protocol
-from unimedvl.evaluation.score import f1_of_counts, grouped, share, statistic
-from unimedvl.phantoms.parser import parse_findings
+from unimedvl.evaluation.score import Score, grouped, share
 from unimedvl.phantoms.questions import questions
 from unimedvl.phantoms.reports import report
 
@@ -90,20 +91,23 @@ def _score(pairs: Pairs) -> Scored:
 
 
 def _score_reports(pairs: Pairs) -> Scored:
-    from unimedvl.evaluation.metrics.text import text_scores
-
     items, predictions = zip(*pairs, strict=True)
-    truths = [set(i.truth["findings"]) for i in items]
-    found = [parse_findings(p.text, i.truth["modality"]) for i, p in pairs]
-    counts = [(len(t & f), len(f - t), len(t - f)) for t, f in zip(truths, found, strict=True)]
-    scores = [statistic("finding F1", counts, f1_of_counts, failed=failures(predictions))]
-    for name, part in grouped([i.groups["modality"] for i in items], counts).items():
-        scores.append(statistic("finding F1", part, f1_of_counts, group=f"modality: {name}"))
-    exact = [t == f for t, f in zip(truths, found, strict=True)]
+    parts = grouped([i.groups["modality"] for i in items], pairs)
+    scores, found = _findings(pairs, failed=failures(predictions))
+    for name, part in parts.items():
+        scores += _findings(part, group=f"modality: {name}")[0]
+    exact = [value[FINDING_F1] == 1 for value in found]
     scores.append(share("all findings right, and no other", exact))
     words, each = text_scores([p.text for p in predictions], [i.answers for i in items])
-    values = [{"all findings right, and no other": float(e)} | w for e, w in zip(exact, each, strict=True)]
+    values = [
+        {"all findings right, and no other": float(e)} | f | w for e, f, w in zip(exact, found, each, strict=True)
+    ]
     return Scored([*scores, *words], values)
+
+
+def _findings(pairs: Pairs, **told) -> tuple[list[Score], list[dict[str, float]]]:
+    truths, modalities = ([i.truth[key] for i, _ in pairs] for key in ("findings", "modality"))
+    return finding_scores([p.text for _, p in pairs], truths, modalities, **told)
 
 
 _READ = "greedy; the answer's first word for yes or no and for letters, the whole answer else"

@@ -17,8 +17,9 @@ from unimedvl.data.shards import read_shard
 from unimedvl.data.source import Load
 from unimedvl.evaluation.benchmark import Benchmark, Broken, Pairs, Scored
 from unimedvl.evaluation.error import EvaluationError
-from unimedvl.evaluation.generation import distribution_scores, match_scores, memorised_scores
+from unimedvl.evaluation.generation import distribution_scores, memorised_scores
 from unimedvl.evaluation.item import Item
+from unimedvl.evaluation.metrics.image_text import IMAGE_TEXT, image_text_score
 from unimedvl.evaluation.protocol import Protocol
 
 # Training images among which the nearest one is looked for.
@@ -57,12 +58,12 @@ def _score(pairs: Pairs) -> Scored:
     drawn, true = [p.image for _, p in there], [i.target() for i, _ in there]
     modalities = [i.groups["modality"] for i, _ in there]
     scores = distribution_scores(modalities, drawn, true, failed=len(pairs) - len(there))
-    matches, each = match_scores(drawn, [i.text for i, _ in there])
+    match, each = image_text_score(drawn, [i.text for i, _ in there])
     training = _training(Path(str(there[0][0].truth["build"]))) if there else []
     memorised, nearest = memorised_scores(drawn, training, true)
-    told = dict(zip((i.id for i, _ in there), each, strict=True))
+    told = {i.id: {IMAGE_TEXT: value} for (i, _), value in zip(there, each, strict=False)}
     beside = {i.id: training[place] for (i, _), place in zip(there, nearest, strict=False)}
-    return Scored([*scores, *matches, *memorised], [told.get(i.id, {}) for i, _ in pairs], beside)
+    return Scored([*scores, match, *memorised], [told.get(i.id, {}) for i, _ in pairs], beside)
 
 
 def _training(build: Path) -> list[np.ndarray]:
