@@ -23,8 +23,12 @@ E2E_STAMP := $(VENV)/installed-e2e
 # Processes of a training: one a GPU, or two on a CPU.
 PROCESSES ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -c . | sed 's/^0$$/2/')
 
+# Where `make scoreboard` leaves results, and whose table it renews.
+SCORES ?= runs/eval/phantoms-nano
+README ?= README.md
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-e2e lint bench nano-table train-nano clean
+.PHONY: help install demo test test-e2e lint bench nano-table scoreboard train-nano clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -72,6 +76,10 @@ bench: $(STAMP)  ## measure speed against this machine's own limits
 
 nano-table: $(STAMP)  ## measure the embedded model on held-out simulated studies
 	$(BIN)/python -m benchmarks.nano $(ARGS)
+
+scoreboard: $(STAMP)  ## evaluate the embedded model on simulated studies and put the short table into the README
+	$(BIN)/unimedvl eval run phantoms $(ARGS) --folder $(SCORES)
+	$(BIN)/unimedvl eval report $(SCORES) --readme $(README)
 
 train-nano: $(STAMP)  ## train the embedded model again, from nothing (hours)
 	$(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m unimedvl train recipes/nano/curriculum.yaml $(ARGS)

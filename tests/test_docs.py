@@ -44,6 +44,7 @@ SHORTER = {
     "make lint": "",
     "make bench": MACHINE,
     "make nano-table": "--count 2 --steps 3",
+    "make scoreboard": "'benchmarks=[{benchmark: phantoms-closed, count: 4}]' --model baseline:oracle",
     "make train-nano": "folder={folder} start.parts={folder}-parts.json data.build={folder}-data.json"
     " validation.packs=1 validation.grid=0 " + " ".join(f"stages.{n}.steps=1 stages.{n}.packs=2" for n in range(3)),
 }
@@ -54,6 +55,10 @@ PLACEHOLDERS = {
 }  # fmt: skip
 # A training on two steps of a few records; machines and ranks of torchrun become one and two.
 TRAINED = "stages.0.steps=2 stages.0.tokens=500 stages.0.packs=2 save.every=1 'stages.0.mixture={ask: 1}'"
+# Parts in a folder of their own, two steps of each.
+PARTS = "folder=runs/small-parts texts=2000 vit.steps=2 vit.batch=2 'vae.phases=[{steps: 2, crop: 16, batch: 2}]'"
+# Instead of a whole suite.
+ASKED = "'benchmarks=[{benchmark: phantoms-closed, count: 3}, {benchmark: phantoms-segmentation, count: 1}]'"
 ONE_MACHINE = {"--nnodes": "1", "--nproc-per-node": "2"}
 SECONDS = 280  # on a machine that does other things too
 
@@ -161,6 +166,9 @@ def run_target(target: str, folder: Path) -> None:
     arguments = shlex.split(SHORTER[f"make {target}"].format(folder=shlex.quote(str(folder / "nano"))))
     quoted = " ".join(shlex.quote(x) for x in arguments)
     command = ["make", "-o", f"{sys.prefix}/installed", f"VENV={sys.prefix}", f"ARGS={quoted}", target]
+    readme = folder / "board.md"
+    readme.write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
+    command += [f"README={readme}", f"SCORES={folder / 'scores'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
 
@@ -184,7 +192,9 @@ def test_command_runs(page: str, command: str, folder_of_files: Path) -> None:
         assert words[0] == "unimedvl", f"{page} has a command of an unknown kind: {command}"
         words = [sys.executable, "-m", "unimedvl", *words[1:]]
     if "train" in words and words[words.index("train") + 1].endswith(".yaml"):
-        words += shlex.split(TRAINED)
+        words += shlex.split(PARTS if "parts.yaml" in words[words.index("train") + 1] else TRAINED)
+    if "eval" in words and words[words.index("eval") + 1] == "run":
+        words += shlex.split(ASKED)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         words, cwd=folder, env=environment, input="/quit\n", capture_output=True, text=True, timeout=SECONDS

@@ -174,7 +174,8 @@ def _pictures(item: Mapping) -> list[tuple[str, str]]:
     inputs = item.get("images") or []
     named = [("input" if len(inputs) == 1 else f"input {k}", file) for k, file in enumerate(inputs, 1)]
     named += [("prediction", item["drawn"])] if item.get("drawn") else []
-    return named + ([("truth", item["target"])] if item.get("target") else [])
+    named += [("truth", item["target"])] if item.get("target") else []
+    return named + ([("nearest training image", item["nearest"])] if item.get("nearest") else [])
 
 
 def _lines(item: Mapping) -> str:
