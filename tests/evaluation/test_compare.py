@@ -58,6 +58,13 @@ def test_the_interval_is_of_pairs(pair: tuple[Results, Results]) -> None:
     assert found.left_out == {"without a value": 1}  # the one that failed
 
 
+def test_values_of_0_and_1_of_what_is_no_share_are_not_counted_as_right(pair: tuple[Results, Results]) -> None:
+    for results in pair:
+        edit(results, "staining", lambda lines: [line["values"].update(SSIM=0.0) for line in lines])
+    found = difference(compare(*pair), "staining", "SSIM")
+    assert found.counts is None and found.test == "paired permutation"
+
+
 def test_less_is_better_where_the_metric_says_so(pair: tuple[Results, Results]) -> None:
     for results in pair:
         results.content["benchmarks"][0]["scores"][0]["higher"] = False
@@ -138,9 +145,9 @@ def test_other_settings_are_not_compared_but_another_speed_is(pair: tuple[Result
 
 def test_a_figure_that_no_single_item_has_is_told(pair: tuple[Results, Results]) -> None:
     skipped = dict(compare(*pair).skipped)
-    assert skipped == {"text-to-image, Fréchet distance": "a figure of all items together, not of each"}
+    assert skipped == {"text-to-image: Fréchet distance": "of all items together, not of each"}
     edit(pair[1], "staining", lambda lines: lines.clear())
-    assert dict(compare(*pair).skipped)["staining, PSNR"] == "no item that both have has a value"
+    assert dict(compare(*pair).skipped)["staining: PSNR, SSIM"] == "no item that both have has a value"
 
 
 def test_it_can_be_read_as_markdown_json_and_a_table(pair: tuple[Results, Results]) -> None:
@@ -152,7 +159,7 @@ def test_it_can_be_read_as_markdown_json_and_a_table(pair: tuple[Results, Result
     assert "Holm's correction is over all 3 comparisons" in text
     told = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert told["differences"][0]["holds"] is True and told["differences"][0]["counts"]["only_b"] == 16
-    assert told["skipped"][0]["what"] == "text-to-image, Fréchet distance"
+    assert told["skipped"][0]["what"] == "text-to-image: Fréchet distance"
     out = io.StringIO()
     Console(file=out, width=200).print(comparison.table())
     assert "holds: B is better" in out.getvalue() and "Simulated images" in out.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -94,6 +95,12 @@ def test_names_are_escaped_and_shortened() -> None:
     text = bars([percent(0.5, "modality: <b> & a name that is far too long")], '"<i>"')
     assert "<b>" not in text and "<i>" not in text
     assert "<b> & a name that is …" in words(text)
+
+
+def test_a_long_title_is_shortened_before_its_last_part() -> None:
+    text = reliability_plot([], "Questions of very many kinds on very many images of patients: reliability")
+    assert any(re.fullmatch(r"Questions of [^…]*…: reliability", line) and len(line) < 50 for line in words(text))
+    assert "images of patients: reliability" in ElementTree.fromstring(text).get("aria-label", "")
 
 
 def test_no_errors_at_all_are_a_flat_line() -> None:

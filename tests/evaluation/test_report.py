@@ -102,8 +102,9 @@ def test_written_reports_link_plots_that_are_there(results_folder: Path) -> None
     file = write_report(results_folder)
     linked = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", file.read_text())
     assert linked == [
-        *(f"plots/vqa-rad-{kind}.svg" for kind in ("published", "modality", "reliability", "risk-coverage")),
-        "plots/staining-published.svg", "plots/text-to-image-published.svg", "plots/text-to-image-modality.svg",
+        *(f"plots/vqa-rad-{kind}.svg" for kind in ("published-accuracy", "modality", "reliability", "risk-coverage")),
+        "plots/staining-published-psnr.svg", "plots/staining-published-ssim.svg",
+        "plots/text-to-image-published-frechet-distance.svg", "plots/text-to-image-modality.svg",
     ]  # fmt: skip
     for name in linked:
         ElementTree.parse(results_folder / name)
@@ -122,8 +123,8 @@ def test_writing_again_gives_the_same_files(results_folder: Path) -> None:
 
 
 def test_where_one_file_cannot_be_written_none_is(results_folder: Path) -> None:
-    (results_folder / "plots" / "vqa-rad-published.svg.part").mkdir(parents=True)
-    with pytest.raises(EvaluationError, match="vqa-rad-published.svg: "):
+    (results_folder / "plots" / "vqa-rad-published-accuracy.svg.part").mkdir(parents=True)
+    with pytest.raises(EvaluationError, match="vqa-rad-published-accuracy.svg: "):
         write_report(results_folder)
     assert not (results_folder / "report.md").exists() and not (results_folder / "gallery.html").exists()
     assert not [f for f in results_folder.rglob("*.part") if f.is_file()]
