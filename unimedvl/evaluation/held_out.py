@@ -11,7 +11,7 @@ import numpy as np
 from unimedvl.phantoms import SIMULATORS, Case, Study
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
 from unimedvl.phantoms.terms import View
-from unimedvl.phantoms.vocabulary import MODALITIES
+from unimedvl.phantoms.vocabulary import MODALITIES, as_seen
 
 _KEPT = 64
 
@@ -34,7 +34,8 @@ class Look:
 
     @property
     def findings(self) -> set[str]:
-        return {finding.name for finding in self.study.findings}
+        """Names of those that the view shows."""
+        return {finding.name for finding in as_seen(self.study, self.view.name).findings}
 
     @property
     def stained(self) -> bool:
@@ -66,24 +67,31 @@ class HeldOut:
             self._studies[key] = SIMULATORS[modality].render(self.case(modality, seed), self.size)
         return self._studies[key]
 
-    def seeds(self, modality: str, findings: int | None = None) -> Iterator[int]:
-        """Held-out seeds in order; findings: only cases with that many."""
-        for seed in range(self.first, FIRST_TRAINING_SEED):
-            if findings is None or len(self.case(modality, seed).findings) == findings:
-                yield seed
+    def seeds(self) -> Iterator[int]:
+        """Held-out seeds in order."""
+        return iter(range(self.first, FIRST_TRAINING_SEED))
+
+    def _shown(self, modality: str, seed: int, view: View) -> int:
+        """How many findings of a case a view shows."""
+        named = MODALITIES[modality]
+        return sum(view.name not in named.term(f.name).unseen for f in self.case(modality, seed).findings)
 
     def turns(self) -> Iterator[tuple[int, str]]:
         """Seeds and modalities in turn, without end: each study once."""
-        seeds = {code: self.seeds(code) for code in self.modalities}
+        seeds = {code: self.seeds() for code in self.modalities}
         for turn in cycle(self.modalities):
             yield next(seeds[turn]), turn
 
     def stream(self, modality: str | None = None, findings: int | None = None) -> Iterator[Look]:
-        """Looks without end, modalities and their views in turn; each look is at a study of its own."""
+        """Looks without end, modalities and their views in turn; each look is at a study of its own.
+
+        findings: only at views that show so many.
+        """
         codes = [modality] if modality else list(self.modalities)
-        seeds = {code: self.seeds(code, findings) for code in codes}
+        seeds = {code: self.seeds() for code in codes}
         for turn, view in cycle([(code, view) for code in codes for view in MODALITIES[code].views]):
-            yield Look(self.study(turn, next(seeds[turn])), view)
+            fitting = (s for s in seeds[turn] if findings is None or self._shown(turn, s, view) == findings)
+            yield Look(self.study(turn, next(fitting)), view)
 
     def looks(self, count: int, modality: str | None = None, findings: int | None = None) -> list[Look]:
         """The first `count` of them."""

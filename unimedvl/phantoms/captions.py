@@ -5,6 +5,7 @@ from __future__ import annotations
 from unimedvl.phantoms.study import Study
 from unimedvl.phantoms.terms import Rng, View, pick
 from unimedvl.phantoms.vocabulary import (
+    as_seen,
     attribute,
     capitalised,
     indefinite,
@@ -26,7 +27,7 @@ def caption(study: Study, view: str | None, rng: Rng) -> str:
     Says everything that decides the image: view, plane, organ or eye, HER2 level, every finding.
     Raises VocabularyError.
     """
-    seen = view_of(study, view)
+    study, seen = as_seen(study, view), view_of(study, view)
     head, what = f"{_head(study, seen)}{_level(study, seen)}", _what(study, rng)
     if what:
         request = f"{head} with {what}"
@@ -39,7 +40,7 @@ def caption(study: Study, view: str | None, rng: Rng) -> str:
 
 def plan(study: Study, view: str | None, rng: Rng) -> str:
     """What to draw, thought through: "<think> ... </think>", closing with what the image shows."""
-    modality, seen = modality_of(study), view_of(study, view)
+    study, modality, seen = as_seen(study, view), modality_of(study), view_of(study, view)
     scene = pick(rng, ("First {0}.", "I draw {0}.", "The image needs {0}.")).format(modality.scene)
     what = _what(study, rng) or "no abnormality"
     return f"<think> {scene} The {_head(study, seen)}{_level(study, seen)} shows {what}. </think>"

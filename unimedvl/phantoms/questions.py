@@ -10,6 +10,7 @@ from unimedvl.phantoms.study import Finding, Study
 from unimedvl.phantoms.terms import DEGREE, Modality, Rng, Term, View, pick, pick_many
 from unimedvl.phantoms.vocabulary import (
     MODALITIES,
+    as_seen,
     attribute,
     grade,
     indefinite,
@@ -53,7 +54,7 @@ def questions(
     view: which image is asked about, the study's first if None. among: codes of the modalities that wrong
     answers come from; all if None. Raises VocabularyError.
     """
-    modality, seen = modality_of(study), view_of(study, view)
+    study, modality, seen = as_seen(study, view), modality_of(study), view_of(study, view)
     others = [m for code, m in MODALITIES.items() if code != modality.code and code in (among or MODALITIES)]
     return [
         *_presence(study, modality, rng),

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from unimedvl.phantoms.study import Finding, Study
 from unimedvl.phantoms.terms import Modality, Rng, pick
-from unimedvl.phantoms.vocabulary import attribute, capitalised, listed, modality_of, ordered, phrase, view_of
+from unimedvl.phantoms.vocabulary import (
+    as_seen,
+    attribute,
+    capitalised,
+    listed,
+    modality_of,
+    ordered,
+    phrase,
+    view_of,
+)
 
 NORMAL = ("No abnormality is seen.", "There is no abnormality.")
 # Beyond this many findings the impression counts them instead of naming them, to stay short.
@@ -18,7 +27,7 @@ def report(study: Study, rng: Rng, view: str | None = None) -> str:
     view: which image is read, the study's first if None; immunohistochemistry also states its level.
     Raises VocabularyError for findings or views that the table lacks.
     """
-    modality, seen = modality_of(study), view_of(study, view)
+    study, modality, seen = as_seen(study, view), modality_of(study), view_of(study, view)
     sentences = list(dict.fromkeys(_sentence(modality, finding, rng) for finding in ordered(study)))
     if not sentences:
         sentences = [pick(rng, NORMAL)]

@@ -52,6 +52,7 @@ class Term:
     sided: whether it lies on the patient's left or right.
     measured: whether its size in millimetres is stated.
     counted: whether its count is asked for.
+    unseen: views that do not show it, by their names, so that no text on them speaks of it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Term:
     measured: bool = False
     counted: bool = False
     places: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ texts by it, so what one writes the other understands. A new modality is one fil
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from unimedvl.phantoms.study import Finding, Study
 from unimedvl.phantoms.terms import DEGREE, Modality, Rng, Term, View, VocabularyError, pick
@@ -35,6 +36,13 @@ def view_of(study: Study, view: str | None = None) -> View:
         return modality.views[0]
     name = view or next(iter(study.images), modality.views[0].name)
     return modality.view(name)
+
+
+def as_seen(study: Study, view: str | None = None) -> Study:
+    """The study with the findings that a view of it shows; its first view if None. Raises VocabularyError."""
+    modality, name = modality_of(study), view_of(study, view).name
+    shown = tuple(f for f in study.findings if name not in modality.term(f.name).unseen)
+    return study if len(shown) == len(study.findings) else replace(study, case=study.case.with_findings(shown))
 
 
 def attribute(study: Study, name: str) -> str:

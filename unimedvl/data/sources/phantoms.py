@@ -26,7 +26,7 @@ from unimedvl.phantoms.edits import change_told
 from unimedvl.phantoms.questions import Question, questions
 from unimedvl.phantoms.reports import report
 from unimedvl.phantoms.study import FIRST_TRAINING_SEED
-from unimedvl.phantoms.vocabulary import MODALITIES, view_of
+from unimedvl.phantoms.vocabulary import MODALITIES, as_seen, view_of
 from unimedvl.tasks import UPSCALE_FACTOR
 
 FILE = "phantoms.json"
@@ -215,7 +215,8 @@ def _generation(about: _About) -> Iterator[Sample]:
     view = about.view()
     request = question(caption(about.study, view, about.rng), 0)
     turns = request, answer(plan(about.study, view, about.rng))
-    found = [about.study.masks[f.name] for f in about.study.findings if f.name in about.study.masks]
+    shown = as_seen(about.study, view).findings
+    found = [about.study.masks[f.name] for f in shown if f.name in about.study.masks]
     yield about.sample("generation", "text_to_image", turns, outputs=[about.image(view)], view=view, **_region(found))
 
 
