@@ -15,7 +15,8 @@ import typer
 EXTRAS = {
     "scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo",
     "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray", "dicomanonymizer": "privacy",
-    "tensorboard": "train",
+    "tensorboard": "train", "nltk": "eval", "rouge_score": "eval", "sacrebleu": "eval", "pycocoevalcap": "eval",
+    "sklearn": "eval", "torchmetrics": "eval",
 }  # fmt: skip
 
 

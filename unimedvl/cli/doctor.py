@@ -36,6 +36,8 @@ OPTIONAL = {
     "pyyaml": ("training recipes", "pip install 'unimedvl[train]'"),
     "tensorboard": ("curves of trainings", "pip install 'unimedvl[train]'"),
     "wandb": ("curves of trainings at Weights & Biases", "pip install 'unimedvl[wandb]'"),
+    "torchmetrics": ("evaluation", "pip install 'unimedvl[eval]'"),
+    "nltk": ("evaluation of texts", "pip install 'unimedvl[eval]'"),
     "pyarrow": ("the data engine, training", "pip install 'unimedvl[data]'"),
     "datasketch": ("finding duplicates of texts", "pip install 'unimedvl[data]'"),
     "imagehash": ("finding duplicates of images", "pip install 'unimedvl[data]'"),
