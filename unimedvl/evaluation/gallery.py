@@ -31,7 +31,9 @@ _STYLE = """
 form { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: end;
   padding: .6rem 0; background: var(--paper); border-bottom: 1px solid var(--line); }
 form[hidden], [hidden] { display: none; }
-label { display: grid; font-size: .82rem; color: var(--soft); min-width: 0; max-width: 100%; }
+label { display: grid; grid-template-columns: minmax(0, 1fr); font-size: .82rem; color: var(--soft); min-width: 0;
+  max-width: 100%; }
+@media (max-width: 40rem) { form { position: static; } }
 select, button { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft);
   border-radius: 4px; padding: .3rem .5rem; min-height: 2.2rem; max-width: 100%; }
 select { color: var(--ink); }
