@@ -1,20 +1,21 @@
-"""Drawn images against the very images that are right: PSNR, SSIM, LPIPS where it is there, Dice, Hausdorff."""
+"""Drawn images against the very images that are right: over all items, and by groups of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from unimedvl.evaluation.benchmark import Pairs, Scored
 from unimedvl.evaluation.breakdown import failures, means
 from unimedvl.evaluation.item import Item, Prediction
-from unimedvl.evaluation.metrics.images import Lpips, psnr, ssim
-from unimedvl.evaluation.metrics.masks import HAUSDORFF, dice, hausdorff, mask_of
+from unimedvl.evaluation.metrics.images import FITTING, lpips_if_there, pair_scores, psnr
+from unimedvl.evaluation.metrics.masks import mask_of, mask_scores
 from unimedvl.evaluation.pictures import picture
-from unimedvl.evaluation.score import Score, mean
+from unimedvl.evaluation.score import Score
 
-IMAGES = "8-bit RGB, the truth resized to the drawing's size; PSNR and SSIM by scikit-image"
+IMAGES = f"8-bit RGB, {FITTING}; PSNR and SSIM by scikit-image"
 
 
 def input_of(item: Item) -> np.ndarray:
@@ -27,42 +28,32 @@ def paired_scores(pairs: Pairs, over: str, by: Sequence[str] = ()) -> tuple[list
 
     over: what the last is called; it comes first. What failed has no figure, and is counted.
     """
-    values, lpips = [], None if Lpips.missing() else Lpips()
-    for item, prediction in pairs:
-        if prediction.drawn is None:
-            values.append({})
-            continue
-        drawn, truth = prediction.image, item.target()
-        value = {over: psnr(drawn, truth) - psnr(input_of(item), truth), "PSNR": psnr(drawn, truth),
-                 "SSIM": ssim(drawn, truth)}  # fmt: skip
-        values.append(value | ({"LPIPS": lpips(drawn, truth)} if lpips else {}))
-    there = [(item, value) for (item, _), value in zip(pairs, values, strict=True) if value]
+    there = [(item, prediction) for item, prediction in pairs if prediction.drawn is not None]
     items, failed = [item for item, _ in there], len(pairs) - len(there)
-    scores = []
-    for metric, unit in ((over, "dB"), ("PSNR", "dB"), ("SSIM", ""), *([("LPIPS", "")] if lpips else [])):
-        told = {"failed": failed, "higher": metric != "LPIPS"}
-        scores += means(metric, items, [value[metric] for _, value in there], unit, by, **told)
-    return scores, values
+    truths = [item.target() for item in items]
+    scores, values = pair_scores([p.image for _, p in there], truths, lpips_if_there(), failed=failed)
+    before = [psnr(input_of(item), truth) for item, truth in zip(items, truths, strict=True)]
+    values = [{over: value["PSNR"] - b, **value} for value, b in zip(values, before, strict=True)]
+    gained = means(over, items, [value[over] for value in values], "dB", by, failed=failed)
+    told = [*gained, *(s for score in scores for s in (score, *_groups(score, items, values, by)))]
+    by_id = {item.id: value for item, value in zip(items, values, strict=True)}
+    return told, [by_id.get(item.id, {}) for item, _ in pairs]
 
 
-def mask_scores(pairs: Pairs, by: Sequence[str] = ()) -> Scored:
-    """Dice of drawings read as masks, bright from mid-grey on, and Hausdorff distance in pixels of the truth."""
-    items, predictions = [i for i, _ in pairs], [p for _, p in pairs]
-    truths = [i.target() for i in items]
-    masks = [_mask(p, truth) for p, truth in zip(predictions, truths, strict=True)]
-    overlaps = [dice(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-    apart = [_apart(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
-    scores = means("Dice", items, overlaps, "", by, failed=failures(predictions))
-    empty = sum(not mask.any() for mask in masks)
-    told = f"px; {empty} masks were empty, which counts as the image's diagonal"
-    scores.append(mean(HAUSDORFF, apart, higher=False, beside=told))
-    return Scored(scores, [{"Dice": o, HAUSDORFF: d} for o, d in zip(overlaps, apart, strict=True)])
+def outlined_scores(pairs: Pairs, by: Sequence[str] = ()) -> Scored:
+    """Dice of drawings read as masks, and Hausdorff distances in pixels of the truth. What failed counts as empty."""
+    items, truths = [item for item, _ in pairs], [item.target() for item, _ in pairs]
+    masks = [_mask(prediction, truth) for (_, prediction), truth in zip(pairs, truths, strict=True)]
+    scores, values = mask_scores(masks, truths, failed=failures([p for _, p in pairs]))
+    first, *rest = scores
+    return Scored([first, *_groups(first, items, values, by), *rest], values)
 
 
-def _apart(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Hausdorff distance; where only one mask is empty, the image's diagonal, as far as two pixels can be apart."""
-    distance = hausdorff(mask, truth)
-    return distance if np.isfinite(distance) else float(np.hypot(*(side - 1 for side in truth.shape)))
+def _groups(score: Score, items: Sequence[Item], values: Sequence[dict[str, float]], by: Sequence[str]) -> list[Score]:
+    """The same figure of each group."""
+    each = [value[score.metric] for value in values]
+    found = means(score.metric, items, each, score.unit, by, higher=score.higher)[1:]
+    return [replace(part, beside=score.beside) for part in found]
 
 
 def _mask(prediction: Prediction, truth: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from unimedvl.evaluation.error import EvaluationError
 from unimedvl.evaluation.generation import distribution_scores
 from unimedvl.evaluation.item import Item, Load
 from unimedvl.evaluation.metrics.text import text_scores
-from unimedvl.evaluation.paired import IMAGES, mask_scores, paired_scores
+from unimedvl.evaluation.paired import IMAGES, outlined_scores, paired_scores
 from unimedvl.evaluation.protocol import Protocol
 from unimedvl.phantoms.breast_stains import dab_share, level_from_dab
 
@@ -133,7 +133,7 @@ def _score_translated(pairs: Pairs) -> Scored:
 
 
 def _score_outlined(pairs: Pairs) -> Scored:
-    return mask_scores(pairs, ("target",))
+    return outlined_scores(pairs, ("target",))
 
 
 def _score_counterfactual(pairs: Pairs) -> Scored:

@@ -23,7 +23,7 @@ from unimedvl.evaluation.benchmarks.phantoms import (
 from unimedvl.evaluation.breakdown import failures, shares
 from unimedvl.evaluation.held_out import HeldOut, Look
 from unimedvl.evaluation.item import Item
-from unimedvl.evaluation.paired import IMAGES, mask_scores, paired_scores
+from unimedvl.evaluation.paired import IMAGES, outlined_scores, paired_scores
 from unimedvl.evaluation.protocol import Protocol
 from unimedvl.phantoms import SIMULATORS
 from unimedvl.phantoms.brain_ct import companion_ct
@@ -116,7 +116,7 @@ def _score_stained(pairs: Pairs) -> Scored:
 
 
 def _score_outlined(pairs: Pairs) -> Scored:
-    return mask_scores(pairs, ("of", "modality", "name"))
+    return outlined_scores(pairs, ("of", "modality", "name"))
 
 
 PHANTOM_UPSCALING = Benchmark(
