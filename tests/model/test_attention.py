@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from unimedvl.model import attention
 from unimedvl.model.attention import CachedAttention, PackedAttention, Span, attend
 from unimedvl.model.cache import Cache
 from unimedvl.model.config import DecoderConfig, ModelConfig
@@ -127,6 +128,23 @@ def test_packed_attention_and_its_gradient_are_those_of_plain_attention(geometry
     (out * weight).sum().backward()
     for gradient, x in zip(found, (q, k, v), strict=True):
         torch.testing.assert_close(gradient, x.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_packed_attention_by_products_is_that_of_the_fused_kernel_in_bf16(geometry, monkeypatch):
+    """With gradients, and over two layers, which share how the batch is laid out."""
+    batch = packed(geometry)
+    results = []
+    for used in (True, False):
+        monkeypatch.setattr(attention, "by_products", lambda q, used=used: used)
+        shapes = [(4, 1), (2, 2), (2, 3)]
+        leaves = [random(batch.num_tokens, h, 8, seed=s).bfloat16().requires_grad_() for h, s in shapes]
+        q, k, v = leaves
+        both_layers = PackedAttention(batch)
+        first = both_layers(0, q, k, v).unflatten(-1, (4, 8))
+        out = both_layers(1, first, k, v)
+        results.append([out, *torch.autograd.grad((out * random(*out.shape, seed=4).bfloat16()).sum(), leaves)])
+    for ours, fused in zip(*results, strict=True):
+        torch.testing.assert_close(ours, fused, atol=0.05 * fused.abs().max().item(), rtol=0.05)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")

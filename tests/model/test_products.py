@@ -9,7 +9,7 @@ import torch
 
 from unimedvl.model import attention, products
 from unimedvl.model.attention import attend
-from unimedvl.model.products import attend_batch, attend_products
+from unimedvl.model.products import attend_products, attend_sequences, fold
 
 
 def random(*shape: int, seed: int) -> torch.Tensor:
@@ -42,21 +42,31 @@ def test_products_are_softmax_attention_chunk_by_chunk(monkeypatch, causal, head
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kv_heads", [4, 2])
-def test_a_batch_has_the_value_and_the_gradients_of_softmax_attention(masked, kv_heads):
-    q = random(3, 4, 10, 8, seed=1)
-    k, v = (random(3, kv_heads, 10, 8, seed=s) for s in (2, 3))
-    mask = random(10, 10, seed=4) > 0 if masked else torch.ones(10, 10, dtype=torch.bool)
-    mask |= torch.eye(10, dtype=torch.bool)
-    bias = torch.zeros(10, 10).masked_fill(~mask, -torch.inf) if masked else None
-    results = []
+def test_sequences_have_the_values_and_the_gradients_of_softmax_attention(masked, kv_heads):
+    """Two of one length and one of another, whose rows lie in any order."""
+    lengths = [10, 10, 7]
+    order = torch.randperm(27, generator=torch.Generator().manual_seed(0))
+    q = random(27, 4, 8, seed=1)
+    k, v = (random(27, kv_heads, 8, seed=s) for s in (2, 3))
+    masks = [torch.ones(n, n, dtype=torch.bool) for n in lengths]
+    biases, runs = None, [(2, 10), (1, 7)]
+    if masked:
+        masks = [(random(n, n, seed=4 + i) > 0) | torch.eye(n, dtype=torch.bool) for i, n in enumerate(lengths)]
+        biases, runs = [torch.zeros(m.shape).masked_fill(~m, -torch.inf) for m in masks], [(1, n) for n in lengths]
+
+    def at_once(q, k, v):
+        return attend_sequences(q, k, v, fold(runs, 4, kv_heads, order, biases))
 
     def one_by_one(q, k, v):
-        return torch.stack([plain(*x, mask) for x in zip(q, k, v, strict=True)])
+        parts = zip(*(x[order].split(lengths) for x in (q, k, v)), masks, strict=True)
+        out = torch.cat([plain(*(x.transpose(0, 1) for x in part), mask).transpose(0, 1) for *part, mask in parts])
+        return out[order.argsort()]
 
-    for run in (lambda q, k, v: attend_batch(q, k, v, bias), one_by_one):
+    results = []
+    for run in (at_once, one_by_one):
         leaves = [x.clone().requires_grad_() for x in (q, k, v)]
         out = run(*leaves)
-        results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+        results.append([out, *torch.autograd.grad((out * random(27, 4, 8, seed=9)).sum(), leaves)])
     for ours, exact in zip(*results, strict=True):
         torch.testing.assert_close(ours, exact, atol=1e-4, rtol=1e-4)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unimedvl.model.cache import Cache
 from unimedvl.model.flex import BlockMask, attend_packed, block_mask, in_one_kernel
-from unimedvl.model.products import attend_batch, attend_products, by_products
+from unimedvl.model.products import Folding, attend_products, attend_sequences, by_products, fold
 from unimedvl.sequence import PackedBatch
 
 # From so many keys on, products are faster for a single token too.
@@ -45,6 +45,7 @@ class PackedAttention:
     def __init__(self, batch: PackedBatch) -> None:
         self.batch = batch
         self.order, self.inverse = batch.order, torch.argsort(batch.order)
+        self._folding: Folding | None = None
 
     @cached_property
     def _blocks(self) -> BlockMask:
@@ -54,14 +55,19 @@ class PackedAttention:
     def _masks(self) -> list[Tensor]:
         return self.batch.masks()
 
-    @cached_property
+    @property
     def _biases(self) -> list[Tensor]:
         """The masks as what is added to scores."""
         zero = torch.zeros((), dtype=torch.bfloat16)
-        return [zero.masked_fill(~mask, -torch.inf) for mask in self._masks]
+        return [zero.masked_fill(~mask, -torch.inf) for mask in self.batch.masks()]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [T, heads, dim], k and v [T, kv_heads, dim] to [T, heads * dim]."""
+        if by_products(q):
+            if self._folding is None:  # one for all layers
+                runs = [(1, n) for n in self.batch.lengths]
+                self._folding = fold(runs, q.shape[1], k.shape[1], self.order, self._biases)
+            return attend_sequences(q, k, v, self._folding).flatten(1)
         q, k, v = (
             _Rearrange.apply(x, self.order, self.inverse).transpose(0, 1).unsqueeze(0) for x in (q, k, v)
         )
@@ -70,16 +76,13 @@ class PackedAttention:
         return _Rearrange.apply(out, self.inverse, self.order)
 
     def _by_sequence(self, *qkv: Tensor) -> Tensor:
-        gqa, products = qkv[0].shape[1] != qkv[1].shape[1], by_products(qkv[0])
+        gqa = qkv[0].shape[1] != qkv[1].shape[1]
         parts = zip(*(x.split(self.batch.lengths, 2) for x in qkv), strict=True)
-        if products:
-            out = [attend_batch(*part, bias) for part, bias in zip(parts, self._biases, strict=True)]
-        else:
-            out = [
-                F.scaled_dot_product_attention(*part, mask, enable_gqa=gqa)
-                for part, mask in zip(parts, self._masks, strict=True)
-            ]
-        return torch.cat(out, dim=2)
+        attended = [
+            F.scaled_dot_product_attention(*part, mask, enable_gqa=gqa)
+            for part, mask in zip(parts, self._masks, strict=True)
+        ]
+        return torch.cat(attended, dim=2)
 
 
 @dataclass(frozen=True)

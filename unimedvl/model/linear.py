@@ -24,6 +24,16 @@ def _packs(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def product_type(x: Tensor) -> torch.dtype:
+    """The type to which x is converted once, for all products that take it: on a CPU that of autocast, where it is on.
+
+    On a GPU it stays as it is, and each product converts its own: memory is planned so (`training/activations.py`).
+    """
+    if x.device.type != "cpu" or x.dtype == torch.float64 or not torch.is_autocast_enabled("cpu"):
+        return x.dtype
+    return torch.get_autocast_dtype("cpu")
+
+
 class Linear(nn.Linear):
     """`nn.Linear`, with `pack` for inference on a CPU.
 

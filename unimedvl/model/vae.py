@@ -6,10 +6,12 @@ published ones.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimedvl.model.config import VaeConfig
+from unimedvl.model.products import attend_products, by_products
 
 
 def _norm(channels: int, groups: int) -> nn.GroupNorm:
@@ -48,8 +50,12 @@ class AttentionBlock(nn.Module):
         b, c, h, w = x.shape
         y = self.norm(x)
         q, k, v = (f(y).flatten(2).transpose(1, 2).unsqueeze(1) for f in (self.q, self.k, self.v))
-        y = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(b, c, h, w)
-        return x + self.proj_out(y)
+        if by_products(q) and not torch.is_grad_enabled():
+            each = zip(q.transpose(1, 2), k, v, strict=True)
+            y = torch.stack([attend_products(*image, causal=False) for image in each]).flatten(2)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v).squeeze(1)
+        return x + self.proj_out(y.transpose(1, 2).reshape(b, c, h, w))
 
 
 class Downsample(nn.Module):

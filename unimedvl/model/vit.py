@@ -5,13 +5,15 @@ Source: Zhai et al., SigLIP (arXiv 2303.15343); Dehghani et al., NaViT (arXiv 23
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimedvl.model.config import VitConfig
-from unimedvl.model.linear import Linear
-from unimedvl.model.products import attend_batch, attend_products, by_products
+from unimedvl.model.linear import Linear, product_type
+from unimedvl.model.products import attend_products, attend_sequences, by_products, fold
 
 
 class VitAttention(nn.Module):
@@ -31,17 +33,19 @@ class VitAttention(nn.Module):
 
 def _attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: list[int]) -> Tensor:
     """Attention of packed images, each within itself: [T, heads, dim] three times to the same."""
-    products = by_products(q)
-    if products and not torch.is_grad_enabled():  # in chunks: the scores of a large image would fill gigabytes
+    if by_products(q):
+        if torch.is_grad_enabled():
+            runs = [(len(list(alike)), n) for n, alike in groupby(lengths)]
+            return attend_sequences(q, k, v, fold(runs, q.shape[1], k.shape[1]))
+        # In chunks: the scores of a large image would fill gigabytes.
         images = zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
         return torch.cat([attend_products(a, b.transpose(0, 1), c.transpose(0, 1), False) for a, b, c in images])
-    attend = attend_batch if products else F.scaled_dot_product_attention
     if len(set(lengths)) == 1:  # one size: a plain batch
         shape = (len(lengths), lengths[0])
         q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in (q, k, v))
-        return attend(q, k, v).transpose(1, 2).flatten(0, 1)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
     parts = zip(*(x.transpose(0, 1).unsqueeze(0).split(lengths, 2) for x in (q, k, v)), strict=True)
-    return torch.cat([attend(*p).squeeze(0).transpose(0, 1) for p in parts])
+    return torch.cat([F.scaled_dot_product_attention(*p).squeeze(0).transpose(0, 1) for p in parts])
 
 
 class VitMlp(nn.Module):
@@ -63,8 +67,9 @@ class VitLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor, lengths: list[int]) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x), lengths)
-        return x + self.mlp(self.layer_norm2(x))
+        # Norms give float32 under autocast, and each of the products that follow would convert it by itself.
+        x = x + self.self_attn(self.layer_norm1(x).to(product_type(x)), lengths)
+        return x + self.mlp(self.layer_norm2(x).to(product_type(x)))
 
 
 class VitEmbeddings(nn.Module):

@@ -1,8 +1,8 @@
 """Bytes of activations that a training step keeps for its backward pass, from the geometry and a load.
 
 What autograd keeps was read off the model's code, and is held against what a real step keeps on a CPU, in float32 and
-in bf16 (tests/training/test_plan.py). On a GPU two things differ, as its kernels do: norms keep their input and not
-what they make of it as well, and attention keeps no mask.
+in bf16 (tests/training/test_plan.py). On a GPU two things differ: norms give float32, which each product converts for
+itself, and attention keeps no mask.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def activations(
     layer = load.tokens * layer_bytes(c, p) + masked_bytes(load, p)
     between = load.tokens * c.hidden_size * p.stream
     kept = c.num_layers * (between if recompute else layer)
-    kept += load.tokens * c.hidden_size * _FULL * (1 if p.gpu else 2)  # the final norms
+    kept += load.tokens * c.hidden_size * _FULL  # the final norms
     kept += _heads(load, config, p) + _entrance(load, config, p, connector)
     kept += load.patches * vit_bytes(config, p) if vit else 0
     # Gradients of a layer's widest parts; those of the logits, and the logits in the type of products.
@@ -80,13 +80,13 @@ def activations(
 def layer_bytes(c: DecoderConfig, p: Precision) -> int:
     """Of a row in a layer of the decoder.
 
-    Norms: their inputs in float32, of the layer, the MLP, the queries and the keys; on a CPU also what is normalised.
-    Products: their inputs, once for each product in bf16, as each converts its own; queries, keys, values and output
-    of attention; and of the MLP the gate before and after SiLU, what it is multiplied with, and the product.
+    Norms: their inputs, of the layer and the MLP in float32, of the queries and the keys so too on a GPU.
+    Products: their inputs, on a GPU once for each product in bf16, as each converts its own; queries, keys, values and
+    output of attention; and of the MLP the gate before and after SiLU, what it is multiplied with, and the product.
     """
     h, kv, m = c.hidden_size, c.num_kv_heads * c.head_dim, c.intermediate_size
-    norms = (2 * h + h + kv) * _FULL * (1 if p.gpu else 2)
-    inputs = (3 + 2 + 1) * h if p.bf16 else (1 + 1 + 1) * h
+    norms = 2 * h * _FULL + (h + kv) * (_FULL if p.gpu else p.product)
+    inputs = (3 + 2 + 1) * h if p.bf16 and p.gpu else (1 + 1 + 1) * h
     return norms + (inputs + 2 * h + 2 * kv + 4 * m) * p.product
 
 
@@ -98,7 +98,7 @@ def masked_bytes(load: Load, p: Precision) -> float:
 def vit_bytes(config: ModelConfig, p: Precision) -> int:
     """Of a patch in the whole ViT: inputs of two norms, of products, of attention and its output, and the MLP."""
     w, m = config.vit.hidden_size, config.vit.intermediate_size
-    inputs = (3 + 1) * w if p.bf16 else 2 * w
+    inputs = (3 + 1) * w if p.bf16 and p.gpu else 2 * w
     layer = 2 * w * _FULL + (inputs + 4 * w + 2 * m) * p.product
     return config.vit.num_layers * layer + w * _FULL + 3 * config.vit.patch_size**2 * p.product
 
