@@ -79,10 +79,11 @@ def bootstrap(
 ) -> tuple[float, float]:
     """95 % percentile interval of a statistic over resampled items (Efron 1979, Ann Stat 7:1).
 
-    items: [n] or [n, k] numbers, one row per item; rows are resampled together. (NaN, NaN) where there are none.
+    items: [n] or [n, k] numbers, one row per item; rows are resampled together. (NaN, NaN) where there are fewer than
+    two, for one item says nothing of its spread.
     """
     rows, rng = np.asarray(items, dtype=float), np.random.default_rng(seed)
-    if len(rows) == 0:
+    if len(rows) < 2:
         return math.nan, math.nan
     values = [statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(resamples)]
     low, high = np.percentile(values, (2.5, 97.5))

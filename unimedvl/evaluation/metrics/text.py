@@ -52,9 +52,11 @@ def corpus_bleu(predictions: Sequence[str], references: References, **told) -> S
     """
     metrics = package("sacrebleu.metrics", "corpus BLEU")
     metric, rows = metrics.BLEU(effective_order=False), []
+    counted = metrics.BLEU(effective_order=True)  # the counts are the same, and it doesn't warn of each sentence
     for said, several in _paired(predictions, references):
-        of_one = metric.sentence_score(said, list(several))
+        of_one = counted.sentence_score(said, list(several))
         rows.append([of_one.sys_len, of_one.ref_len, *of_one.counts, *of_one.totals])
+        metric.num_refs = counted.num_refs
 
     def value(table: np.ndarray) -> float:
         sums = table.sum(0).astype(int).tolist()
