@@ -25,7 +25,7 @@ def build(tmp_path_factory):
     (folder / "phantoms.json").write_text(json.dumps(told))
     recipe = BuildRecipe.model_validate({
         "folder": folder / "data", "inputs": [{"name": "phantoms", "folder": folder}],
-        "alignment": {"instruments": "none"}, "duplicates": {"texts": {"fewest_words": 1000}},
+        "alignment": {"instruments": "none"}, "processes": 1, "duplicates": {"texts": {"fewest_words": 1000}},
     })  # fmt: skip
     run_build(recipe)
     return recipe.folder
