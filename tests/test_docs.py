@@ -56,7 +56,10 @@ PLACEHOLDERS = {
 # A training on two steps of a few records; machines and ranks of torchrun become one and two.
 TRAINED = "stages.0.steps=2 stages.0.tokens=500 stages.0.packs=2 save.every=1 'stages.0.mixture={ask: 1}'"
 # Parts in a folder of their own, two steps of each.
-PARTS = "folder=runs/small-parts modalities=[cxr] texts=2000 vit.steps=2 vit.batch=2 'vae.phases=[{steps: 2, crop: 16, batch: 2}]'"
+PARTS = (
+    "folder=runs/small-parts modalities=[cxr] texts=2000 vit.steps=2 vit.batch=2"
+    " 'vae.phases=[{steps: 2, crop: 16, batch: 2}]'"
+)
 # Instead of a whole suite.
 ASKED = "'benchmarks=[{benchmark: phantoms-closed, count: 3}, {benchmark: phantoms-segmentation, count: 1}]'"
 ONE_MACHINE = {"--nnodes": "1", "--nproc-per-node": "2"}
