@@ -11,14 +11,14 @@ from unimedvl.data.record import Record
 _MR = "grey follows the signal of water and fat, and dense bone is dark"
 _CT = "grey follows how much the tissue attenuates X-rays, and dense bone is white"
 # What the image to be drawn looks like, by what it is made of and what it is. FLAIR nulls the signal of free fluid by
-# an inversion pulse. The other image of a CT is called MRI, or by its weighting.
+# an inversion pulse. The other image of a CT is called MR or MRI, or by its weighting.
 _CONTRASTS = {
     ("FLAIR", "T2"): "free fluid is bright",
     ("T2", "FLAIR"): "the signal of free fluid is suppressed, so that it is dark",
     ("T1", "T2"): "free fluid is bright, and grey matter brighter than white",
     ("T2", "T1"): "free fluid is dark, and white matter brighter than grey",
-    **{("CT", mr): _MR for mr in ("MRI", "T1", "T2")},
-    **{(mr, "CT"): _CT for mr in ("MRI", "T1", "T2")},
+    **{("CT", mr): _MR for mr in ("MR", "MRI", "T1", "T2")},
+    **{(mr, "CT"): _CT for mr in ("MR", "MRI", "T1", "T2")},
 }
 
 
