@@ -161,7 +161,7 @@ def arguments_of_torchrun(words: list[str]) -> list[str]:
 
 def test_pages_have_commands() -> None:
     assert len(commands()) >= 10
-    assert {"pytest", "benchmarks.judge", "benchmarks.curves"} <= {program(c) for _, c in inline_commands()}
+    assert {"pytest", "benchmarks.curves"} <= {program(c) for _, c in inline_commands()}
 
 
 def run_target(target: str, folder: Path) -> None:

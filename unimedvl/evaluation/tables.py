@@ -83,20 +83,36 @@ def benchmark_table(results: Sequence[Results], name: str) -> str:
 
 
 def scoreboard_table(results: Sequence[Results]) -> str:
-    """A line for each benchmark: its headline for each of the results, and what the authors published."""
+    """Lines for each benchmark: its headline for each of the results, then what the authors published figures of."""
     own = [part for label in labels(results) for part in (f"{label} (95 %)", "n")]
     real = "published on real data" if any(simulated([r], n) for r in results for n in entries(r)) else "published"
     rows = []
     for name in dict.fromkeys(name for r in results for name in entries(r)):
         first = [headline(entries(r)[name]) if name in entries(r) else None for r in results]
-        if not any(first):
-            continue
-        one = next(s for s in first if s)
-        figures = [part for s in first for part in ((s.text(), s.n) if s else ("-", "-"))]
-        others = [_printed(p, same) for p, same in beside(_entry(results, name), one) if p.model.startswith(AUTHORS)]
-        targets = dict.fromkeys(_target(s) for s in first if s and s.target is not None)
-        rows.append([title(results, name), _metric(one), *figures, "; ".join(targets), ", ".join(others)])
+        rows += _board_row(results, name, first)
+        lines = [_lines(r, name) for r in results]
+        for key in dict.fromkeys(key for found in lines for key in found if not key[1]):
+            same = [found.get(key) for found in lines]
+            if same != first and _authors(results, name, same):
+                rows += _board_row(results, name, same)
     return markdown_table(["benchmark", "metric", *own, "target", f"{AUTHORS} (14B), {real}"], rows)
+
+
+def _board_row(results: Sequence[Results], name: str, figures: Sequence[Score | None]) -> list[list]:
+    """The line of one figure of each of the results; none where none has it."""
+    if not any(figures):
+        return []
+    cells = [part for s in figures for part in ((s.text(), s.n) if s else ("-", "-"))]
+    targets = dict.fromkeys(_target(s) for s in figures if s and s.target is not None)
+    one, others = next(s for s in figures if s), _authors(results, name, figures)
+    return [[title(results, name), _metric(one), *cells, "; ".join(targets), ", ".join(others)]]
+
+
+def _authors(results: Sequence[Results], name: str, figures: Sequence[Score | None]) -> list[str]:
+    """What the authors published of a figure."""
+    one = next((s for s in figures if s), None)
+    found = beside(_entry(results, name), one) if one else []
+    return [_printed(p, same) for p, same in found if p.model.startswith(AUTHORS)]
 
 
 def title(results: Sequence[Results], name: str) -> str:
