@@ -28,6 +28,8 @@ def test_an_unknown_baseline_and_a_server_without_a_model_are_one_clear_line():
         open_model("baseline:best", Settings())
     with pytest.raises(EvaluationError, match="which model"):
         open_model("http://127.0.0.1:1/v1", Settings())
+    with pytest.raises(EvaluationError, match="takes no adapters"):
+        open_model("baseline:yes", Settings(), "some/adapters")
 
 
 def test_baselines_answer_as_they_are_called():

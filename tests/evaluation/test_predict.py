@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from unimedvl.checkpoint import CheckpointError
 from unimedvl.evaluation.item import Item, Prediction
 from unimedvl.evaluation.models import Settings
-from unimedvl.evaluation.predict import Asked, predict
+from unimedvl.evaluation.predict import PATIENCE, Asked, predict
 from unimedvl.evaluation.store import Store
 
 ASKED = Asked("baseline:yes", Settings(), batch=4)
@@ -67,6 +68,21 @@ def test_what_was_made_is_not_made_again_and_what_failed_is(store):
     made = predict(items(8), model, ASKED, store, lambda done, total: told.append((done, total)))
     assert sorted(model.asked) == ["4", "6", "7"] and [p.text for p in made] == [f"said {n}" for n in range(8)]
     assert told[0] == (5, 8) and told[-1] == (8, 8)
+
+
+def test_a_model_that_is_not_there_is_one_clear_line_and_no_items_failure(store):
+    asked = Asked("/nowhere/at/all", Settings())
+    with pytest.raises(CheckpointError):
+        predict(items(3), asked.open(), asked, store)
+
+
+def test_after_many_failures_in_a_row_the_rest_is_not_asked(store):
+    everything = items(3 * PATIENCE)
+    model = Counting(frozenset(i.id for i in everything))
+    made = predict(everything, model, ASKED, store)
+    assert len(made) == len(everything) and all(p.error for p in made)
+    assert sum(len(b) == 1 for b in model.batches) <= PATIENCE + ASKED.batch
+    assert sum(p.error == f"not asked after {PATIENCE} failures in a row: ValueError: can't" for p in made) > PATIENCE
 
 
 def test_an_interrupt_keeps_what_was_done(store):

@@ -66,6 +66,8 @@ def open_model(name: str, settings: Settings, adapters: str | None = None) -> Mo
         EvaluationError: no such baseline, or a URL without a model.
         CheckpointError: no such checkpoint.
     """
+    if adapters is not None and name.startswith(("baseline:", "http://", "https://")):
+        raise EvaluationError(f"{name} takes no adapters; they belong to a checkpoint")
     if name.startswith("baseline:"):
         kind = name.removeprefix("baseline:")
         if kind not in BASELINES:

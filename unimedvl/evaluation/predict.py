@@ -17,6 +17,9 @@ from unimedvl.evaluation.store import Store
 logger = logging.getLogger(__name__)
 # Told how many items of how many are done.
 Told = Callable[[int, int], None]
+# After so many failures in a row the other items of a benchmark are not asked, and count as failed.
+PATIENCE = 64
+_NOT_ASKED = f"not asked after {PATIENCE} failures in a row: "
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ def predict(
 
     Raises:
         EvaluationError: predictions can't be kept.
+        CheckpointError: there is no such model.
     """
+    of_model = {"model": model.identity, **asked.settings.to_dict()}  # here: no model is no item's own failure
     made: list[Prediction | None] = [None] * len(items)
     keys: list[str] = [""] * len(items)
     for place, item in enumerate(items):
         try:
-            keys[place] = item.key({"model": model.identity, **asked.settings.to_dict()})
+            keys[place] = item.key(of_model)
             made[place] = store.get(keys[place])
         except Exception as error:  # noqa: BLE001  an image that can't be loaded is the item's own failure
             made[place] = failed(error)
@@ -56,7 +61,11 @@ def predict(
     told(done, len(items))
     batches = list(_batches(items, left, asked.batch))
     results = _with_ray(batches, items, asked) if ray else (_answer(model, [items[p] for p in b]) for b in batches)
-    for places, predictions in zip(batches, results, strict=True):
+    in_a_row, last, answered = 0, Prediction(), iter(results)
+    for places in batches:
+        predictions = next(answered) if in_a_row < PATIENCE else [_not_asked(last)] * len(places)
+        for prediction in predictions:
+            in_a_row, last = (in_a_row + 1, prediction) if prediction.error else (0, prediction)
         store.keep({keys[p]: prediction for p, prediction in zip(places, predictions, strict=True)})
         for place, prediction in zip(places, predictions, strict=True):
             # from the store, which reads an image only when it is asked for
@@ -64,6 +73,12 @@ def predict(
         done += len(places)
         told(done, len(items))
     return [prediction for prediction in made if prediction is not None]
+
+
+def _not_asked(last: Prediction) -> Prediction:
+    """What stands for an item after too many failures: a server that is gone would take minutes for each."""
+    why = last.error.removeprefix(_NOT_ASKED)
+    return Prediction(error=f"{_NOT_ASKED}{why}")
 
 
 def failed(error: BaseException) -> Prediction:
