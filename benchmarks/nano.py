@@ -22,11 +22,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from unimedvl.evaluation.metrics.images import psnr
 
 from benchmarks.sheets import contact_sheet
 from unimedvl import UniMedVL
 from unimedvl.evaluation.benchmarks.phantoms import looks
+from unimedvl.evaluation.metrics.images import psnr
 from unimedvl.evaluation.predict import Asked
 from unimedvl.evaluation.results import Results
 from unimedvl.evaluation.run import SIMULATED, Told, run_suite
