@@ -17,18 +17,20 @@ class RecipeError(ValueError):
 
 
 def read_recipe(
-    file: Path, model: type[Model], overrides: Sequence[str] = (), example: str = "seed=1", included: str = ""
+    file: Path | None, model: type[Model], overrides: Sequence[str] = (), example: str = "seed=1", included: str = ""
 ) -> Model:
     """Read a YAML recipe; overrides are ``a.b=value`` with the value in YAML.
 
+    file: where it is None, there are the overrides alone.
     example: an override, for the message on one that is none.
     included: a field whose entries may be files of their own, named relative to the recipe's; they are read into it.
 
     Raises:
         RecipeError: no such file, not YAML, or a wrong key or value, named with its path.
     """
-    values = read_yaml(file)
-    if isinstance(values.get(included), list):
+    values = {} if file is None else read_yaml(file)
+    told = "" if file is None else f"{file}: "
+    if file is not None and isinstance(values.get(included), list):
         place = Path(file).parent
         values[included] = [read_yaml(place / e) if isinstance(e, str) else e for e in values[included]]
     for override in overrides:
@@ -40,9 +42,9 @@ def read_recipe(
         where = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             fields = _fields(model, first["loc"])
-            raise RecipeError(f"{file}: {where}: no such field; there are {fields}") from error
+            raise RecipeError(f"{told}{where}: no such field; there are {fields}") from error
         message = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"{file}: {where + ': ' if where else ''}{message}") from error
+        raise RecipeError(f"{told}{where + ': ' if where else ''}{message}") from error
 
 
 def read_yaml(file: Path) -> dict:
