@@ -13,17 +13,18 @@ import pytest
 from PIL import Image as PillowImage
 from pydicom.data import get_testdata_file
 
-from unimedvl.imaging import ImagingError, ReadOptions, read_image
+from unimedvl.imaging import Bounds, ImagingError, ReadOptions, read_image
 from unimedvl.imaging import source as limits
+from unimedvl.imaging.codestream import webp_size
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 VOXELS = np.arange(512, dtype=np.int16).reshape(8, 8, 8)
 unix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs Unix files")
 
 
-def refused(source, pattern, options=None):
+def refused(source, pattern, options=None, bounds=None):
     with pytest.raises(ImagingError, match=pattern) as caught:
-        read_image(source, options)
+        read_image(source, options, bounds)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 700
     name = "<bytes>" if isinstance(source, bytes) else str(source)[:50].replace("\x00", " ")
@@ -113,14 +114,73 @@ def test_gzip_bomb_is_refused_by_its_header():
     header.set_data_shape((9000, 9000, 60))
     header.set_data_dtype(np.uint8)
     header["magic"], header["vox_offset"] = b"n+1", 352
-    refused(gzip.compress(header.binaryblock + bytes(2000)), "4.5 GiB; volumes up to 4 GiB")
+    refused(gzip.compress(header.binaryblock + bytes(2000)), "unpacks to 4.5 GiB or more; .* at most 4 GiB")
 
 
-def test_deflated_bomb_is_counted_not_kept(monkeypatch):
+def test_deflated_bomb_is_counted_not_kept():
     data = Path(get_testdata_file("image_dfl.dcm", download=False)).read_bytes()
     assert read_image(data).width == 512
-    monkeypatch.setattr("unimedvl.imaging.dicom.MAX_BYTES", 100_000)
-    refused(data, "unpacks to over 4 GiB")
+    refused(data, "unpacks to .* or more; files that unpack to at most 195.3 KiB", bounds=Bounds(bytes=200_000))
+    bomb = data[: data.index(b"UI\x16\x001.2.840.10008.1.2.1.99") + 26]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb += b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
+    refused(bomb, "unpacks to 1(0|1).* MiB or more", bounds=Bounds(bytes=10 * 2**20))
+
+
+def test_gzip_with_more_behind_the_voxels_is_unpacked_to_the_bound_only():
+    header = nib.Nifti1Header()
+    header.set_data_shape((8, 8, 8))
+    header.set_data_dtype(np.uint8)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    header.set_sform(np.eye(4))
+    packed = gzip.compress(header.binaryblock + bytes(4 + 512)) + gzip.compress(bytes(2**25)) * 4
+    assert read_image(packed).width == 8
+    refused(packed, "unpacks to 17 MiB or more; files that unpack to at most 16 MiB", bounds=Bounds(bytes=2**24))
+
+
+@pytest.mark.parametrize("offset", [1e30, float("inf"), float("nan"), 2e9])
+def test_voxels_that_begin_nowhere(make_nifti, offset):
+    data = bytearray(make_nifti(VOXELS))
+    data[108:112] = struct.pack("<f", offset)
+    refused(bytes(data), "which is no place; it is damaged")
+    refused(gzip.compress(bytes(data)), "which is no place; it is damaged")
+
+
+def test_bounds_of_the_caller(make_picture, make_dicom, make_nifti):
+    small = Bounds(bytes=2**20, pixels=1000, frames=3)
+    wide = np.zeros((40, 30), np.uint8)
+    for data in (make_picture(wide, "PNG"), make_picture(wide, "WEBP"), make_dicom(wide), make_nifti(wide)):
+        assert read_image(data).pixels.size == 3600
+        refused(data, "0.0012 megapixels.; at most 0.001 are read", bounds=small)
+    refused(make_dicom(np.zeros((4, 8, 8), np.uint8)), "has 4 frames; at most 3", bounds=small)
+    refused(make_nifti(VOXELS), "has 8 slices; at most 3", bounds=small)
+    pages = [PillowImage.fromarray(GREY) for _ in range(4)]
+    tiff = make_picture(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    refused(tiff, "has 4 pages; at most 3", bounds=small)
+    refused(tiff, "has 4 pages; at most 3", ReadOptions(frame=1), bounds=small)
+    refused(make_picture(GREY, "BMP") + bytes(2**20), "1.0 MiB; files up to 1 MiB", bounds=small)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_webp_that_claims_a_huge_canvas(make_picture, lossless):
+    data = make_picture(np.zeros((9, 10, 3), np.uint8), "WEBP", lossless=lossless)
+    assert webp_size(data[:30]) == (10, 9)
+    huge = b"RIFF" + struct.pack("<I", 40) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff" * 6
+    refused(huge + bytes(9), "megapixels")
+
+
+def test_jpeg_of_many_scans(make_picture):
+    data = make_picture(np.zeros((16, 16, 3), np.uint8), "JPEG", progressive=True)
+    scan = data[data.index(b"\xff\xda") : -2]
+    assert read_image(data).width == 16
+    refused(data[:-2] + scan * 200 + data[-2:], "scans; at most 200")
+
+
+def test_tiff_of_one_huge_tile():
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: 60000, 323: 60000, 324: 200, 325: 10}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\x00" + struct.pack("<IH", 8, len(tags)) + entries + bytes(100)
+    refused(data, "tiles of 60000 x 60000")
 
 
 def test_dicom_without_pixels_or_with_too_few(make_dicom):

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from unimedvl.imaging.errors import ImagingError
+
 # Start-of-frame markers of JPEG (ITU-T T.81, Table B.1) without DHT, JPG and DAC, and of JPEG-LS (T.87).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _WITHOUT_LENGTH = frozenset(range(0xD0, 0xDA)) | {0x01, 0xFF}
 _START_OF_SCAN = 0xDA
+# A progressive JPEG is decoded anew for each of its scans, which take a few bytes each. Real ones have 10 or so.
+_MOST_SCANS = 200
+
+
+def check_scans(data: bytes, name: str) -> None:
+    """Refuse a JPEG of so many scans that it is made to take long. Raises ImagingError."""
+    scans = data.count(b"\xff\xda") if data[:2] == b"\xff\xd8" else 0
+    if scans > _MOST_SCANS:
+        raise ImagingError(name, f"is a JPEG of {scans} scans; at most {_MOST_SCANS} are read")
+
+
+def webp_size(head: bytes) -> tuple[int, int] | None:
+    """(width, height) of the canvas by the first 30 bytes of a WebP file (RFC 9649), or None where they don't say."""
+    if len(head) < 30:
+        return None
+    if head[12:16] == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if head[12:16] == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return None
 
 
 def codestream_size(data: bytes) -> tuple[int, int] | None:

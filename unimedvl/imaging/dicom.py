@@ -24,13 +24,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from unimedvl.imaging.codestream import codestream_size
+from unimedvl.imaging.codestream import check_scans, codestream_size
 from unimedvl.imaging.dicom_grey import functional_group, grey_levels
 from unimedvl.imaging.errors import ImagingError
 from unimedvl.imaging.image import ReadOptions
 from unimedvl.imaging.lut import look_up, read_palette
 from unimedvl.imaging.resize import resize, square_size
-from unimedvl.imaging.source import MAX_BYTES, Source, check_pixels, inflated_size
+from unimedvl.imaging.source import Source, inflated_size
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFER = 1 << 20       # longer values, which only pixels have, stay in the file until wanted
@@ -93,7 +93,7 @@ def _read_header(source: Source) -> Dataset:
 
 
 def _check_deflated(source: Source) -> bool:
-    """Whether the data set is deflated; refuse one that would unpack to more than 4 GiB."""
+    """Whether the data set is deflated; refuse one that would unpack to more than the bounds."""
     head = source.head(1 << 16)
     syntax = b"\x02\x00\x10\x00UI\x16\x00" + DeflatedExplicitVRLittleEndian.encode()
     if syntax not in head:
@@ -105,8 +105,7 @@ def _check_deflated(source: Source) -> bool:
             at += 12 + int.from_bytes(head[at + 8 : at + 12], "little")
         else:
             at += 8 + int.from_bytes(head[at + 6 : at + 8], "little")
-    if inflated_size(source.stream, at, MAX_BYTES) > MAX_BYTES:
-        raise ImagingError(source.name, "unpacks to over 4 GiB; files up to 4 GiB are read")
+    source.check_unpacked(inflated_size(source.stream, at, source.bounds.bytes))
     return True
 
 
@@ -131,12 +130,13 @@ def _shape(header: Dataset, source: Source) -> tuple[int, int, int]:
     rows, columns = header.get("Rows"), header.get("Columns")
     if rows is None or columns is None:
         raise ImagingError(source.name, "has pixel data but no Rows and Columns; it is damaged")
-    check_pixels(source.name, int(columns), int(rows))
+    source.check_pixels(int(columns), int(rows))
     frames = header.get("NumberOfFrames")
     try:
         frames = 1 if frames is None or frames == "" else int(frames)
     except (TypeError, ValueError) as error:
         raise ImagingError(source.name, f"has a NumberOfFrames of {frames!r}, which is no number") from error
+    source.check_frames(frames, "frames")
     return int(rows), int(columns), max(frames, 1)
 
 
@@ -166,7 +166,9 @@ def _check_codestream(header: Dataset, element, frame: int, frames: int, source:
         buffer = source.stream
     else:
         buffer = io.BytesIO(element.value)
-    size = codestream_size(get_frame(buffer, frame, number_of_frames=frames))
+    codestream = get_frame(buffer, frame, number_of_frames=frames)
+    check_scans(codestream, source.name)
+    size = codestream_size(codestream)
     if size is not None and size != (header.Columns, header.Rows):
         raise ImagingError(source.name, f"holds a compressed frame of {size[0]} x {size[1]} pixels, but its "
                                         f"header says {header.Columns} x {header.Rows}; it is damaged")
@@ -241,7 +243,7 @@ def _square(pixels: np.ndarray, header: Dataset, frame: int, details: dict, sour
     size = square_size(width, height, *spacing)
     if size == (width, height):
         return pixels
-    check_pixels(source.name, *size)
+    source.check_pixels(*size)
     details["resampled"] = f"{width} x {height} to {size[0]} x {size[1]} for square pixels"
     return resize(pixels, size)
 

@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from unimedvl.imaging.errors import ImagingError
 from unimedvl.imaging.kind import detect
-from unimedvl.imaging.source import Source, open_source
+from unimedvl.imaging.source import Bounds, Source, open_source
 from unimedvl.imaging.windowing import check_window
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -83,7 +83,7 @@ class ReadOptions:
 Readable = str | os.PathLike | bytes | PillowImage.Image | np.ndarray | Image
 
 
-def read_image(source: Readable, options: ReadOptions | None = None) -> Image:
+def read_image(source: Readable, options: ReadOptions | None = None, bounds: Bounds | None = None) -> Image:
     """Read one picture from a file, from bytes, or from what is already in memory.
 
     What a file is, is told from its content. Everything that can be refused is refused before
@@ -94,6 +94,7 @@ def read_image(source: Readable, options: ReadOptions | None = None) -> Image:
             or [H, W, 4] of bool, uint8, uint16, or floats in [0, 1]; an `Image`, handed back.
         options: which frame, slice and window; an option that the kind of file has no use for,
             and that is not the default, is refused.
+        bounds: how large a file may be; of what is in memory already only the pixels are counted.
 
     Raises:
         ImagingError: one line that names the file, what was wrong and what would be right.
@@ -106,7 +107,7 @@ def read_image(source: Readable, options: ReadOptions | None = None) -> Image:
         return _from_memory(source, options)
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
         raise TypeError(f"an image is a file name, bytes, a picture or an array, not {type(source).__name__}")
-    with open_source(source) as opened:
+    with open_source(source, bounds or Bounds()) as opened:
         kind = detect(opened)
         try:
             pixels, details = _read(kind, opened, options)

@@ -20,7 +20,7 @@ from nibabel.orientations import aff2axcodes, io_orientation
 from unimedvl.imaging.errors import ImagingError
 from unimedvl.imaging.image import PLANES, ReadOptions
 from unimedvl.imaging.resize import resize, square_size
-from unimedvl.imaging.source import MAX_BYTES, Source, check_pixels
+from unimedvl.imaging.source import Source
 from unimedvl.imaging.windowing import (
     AUTO,
     FULL,
@@ -34,6 +34,7 @@ from unimedvl.imaging.windowing import (
 )
 
 _ACROSS = {"sagittal": 0, "coronal": 1, "axial": 2}      # the canonical axis that a plane cuts
+_FARTHEST = 2**28                                        # byte of a file at which its voxels may begin
 _SAMPLED_SLABS = 16
 _SAMPLED_VALUES = 500_000                                # of each slab
 
@@ -62,7 +63,7 @@ def read_nifti(source: Source, options: ReadOptions) -> tuple[np.ndarray, dict]:
         raise ImagingError(source.name, f"has {count} {plane} slice{'s' * (count != 1)}; "
                                         f"slice {index} is out of range, {valid}")
     rest = [axis for axis in range(3) if axis != stored_axis]
-    check_pixels(source.name, shape[rest[0]], shape[rest[1]])
+    source.check_pixels(shape[rest[0]], shape[rest[1]])
     _check_packed(image, source)
     stored_index = count - 1 - index if flips[stored_axis] else index
     values = _slab(image, stored_axis, stored_index, volume)
@@ -84,9 +85,12 @@ def _open(source: Source):
     start = stream.read(8)
     kind = nib.Nifti2Image if start[4:8] in (b"n+2\x00", b"ni2\x00") else nib.Nifti1Image
     stream.seek(0)
-    magic = bytes(kind.header_class.from_fileobj(stream, check=False)["magic"])
-    if magic[:2] == b"ni":
+    header = kind.header_class.from_fileobj(stream, check=False)
+    if bytes(header["magic"])[:2] == b"ni":
         raise ImagingError(source.name, "is half of a NIfTI pair (.hdr and .img); save it as one .nii file")
+    offset = float(header["vox_offset"])
+    if not offset <= _FARTHEST:                          # nibabel reads all that lies before the voxels; NaN is none
+        raise ImagingError(source.name, f"has its voxels at byte {offset:g}, which is no place; it is damaged")
     stream.seek(0)
     image = kind.from_stream(stream)
     _check_size(image, source, packed=stream is not source.stream)
@@ -102,18 +106,19 @@ def _check_packed(image, source: Source) -> None:
     size = 0
     while block := stream.read(2**20):
         size += len(block)
+        source.check_unpacked(size)
     expected = int(image.dataobj.offset) + math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
     if size < expected:
         raise ImagingError(source.name, f"is truncated: {size} of {expected} bytes are there")
 
 
 def _check_size(image, source: Source, packed: bool) -> None:
-    """Refuse volumes without voxels, over 4 GiB unpacked, or with fewer bytes than their header says."""
+    """Refuse volumes without voxels, with more than the bounds allow, or with fewer bytes than their header says."""
     if any(side < 1 for side in image.shape) or not image.shape:
         raise ImagingError(source.name, f"has dimensions {list(image.shape)}; all must be at least 1")
     size = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
-    if size > MAX_BYTES:
-        raise ImagingError(source.name, f"unpacks to {size / 2**30:.1f} GiB; volumes up to 4 GiB are read")
+    source.check_unpacked(size)
+    source.check_frames(math.prod(int(n) for n in image.shape[2:]), "slices")
     offset = float(image.dataobj.offset)
     if not packed and offset + size > source.size:
         present = max(0, int(source.size - offset))
@@ -230,6 +235,6 @@ def _square(
     size = square_size(width, height, spacing[row_axis], spacing[column_axis])
     if size == (width, height):
         return pixels
-    check_pixels(source.name, *size)
+    source.check_pixels(*size)
     details["resampled"] = f"{width} x {height} to {size[0]} x {size[1]} for square pixels"
     return resize(pixels, size)

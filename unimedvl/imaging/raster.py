@@ -11,6 +11,7 @@ import sys
 import numpy as np
 from PIL import Image as PillowImage
 
+from unimedvl.imaging.codestream import check_scans, webp_size
 from unimedvl.imaging.errors import ImagingError
 from unimedvl.imaging.image import ReadOptions
 from unimedvl.imaging.source import Source, check_pixels
@@ -27,6 +28,7 @@ from unimedvl.imaging.windowing import (
 )
 
 _ORIENTATION = 0x0112
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN = ";16"
 
@@ -43,6 +45,7 @@ def read_raster(source: Source, kind: str, options: ReadOptions) -> tuple[np.nda
     picture = _open(source, kind, options.frame)
     details: dict = {}
     frames = _frames(source, kind, picture)
+    source.check_frames(frames, "pages")
     if frames > 1:
         details.update(frame=picture.tell(), frames=frames)
     layout = mend(picture, source.name) if kind == "tiff" else None
@@ -103,27 +106,43 @@ def from_array(array: np.ndarray, name: str, options: ReadOptions) -> tuple[np.n
 
 def _open(source: Source, kind: str, frame: int | None) -> PillowImage.Image:
     """Open the header, check the size, go to the wanted page. No pixel is decoded yet."""
+    if kind == "webp" and (size := webp_size(source.head(30))):  # Pillow makes room for it when it opens it
+        source.check_pixels(*size)
     source.stream.seek(0)
     try:
         picture = PillowImage.open(source.stream, formats=(kind.upper(),))
     except PillowImage.DecompressionBombError as error:
-        raise ImagingError(source.name, "is over 100 megapixels; at most 100 are read") from error
+        most = source.bounds.pixels / 1e6
+        raise ImagingError(source.name, f"is over {most:.4g} megapixels; at most {most:.4g} are read") from error
     except PillowImage.UnidentifiedImageError as error:
         if kind == "tiff":
             raise unread(source.stream, source.name, 0) from error
         problem = f"starts like a {kind.upper()} but is damaged, truncated or of a layout that is not read"
         raise ImagingError(source.name, problem) from error
-    check_pixels(source.name, *picture.size)
+    _check_page(source, kind, picture)
     if frame is not None:
         frames = _frames(source, kind, picture)
+        source.check_frames(frames, "pages")
         if not 0 <= frame < frames:
             raise ImagingError(source.name, _out_of_range("frame", frame, frames))
         try:
             picture.seek(frame)
         except SyntaxError as error:  # a page of another layout than the first
             raise unread(source.stream, source.name, frame) from error
-        check_pixels(source.name, *picture.size)
+        _check_page(source, kind, picture)
     return picture
+
+
+def _check_page(source: Source, kind: str, picture: PillowImage.Image) -> None:
+    """Refuse an opened page whose pixels would take too much room or time to decode."""
+    source.check_pixels(*picture.size)
+    if kind == "tiff":
+        tile = [int(picture.tag_v2.get(tag, 1)) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
+        if min(tile) > 0 and tile[0] * tile[1] > source.bounds.pixels:  # libtiff decodes whole tiles
+            raise ImagingError(source.name, f"has tiles of {tile[0]} x {tile[1]} pixels; it is damaged")
+    elif kind == "jpeg":
+        source.stream.seek(0)
+        check_scans(source.stream.read(), source.name)
 
 
 def _frames(source: Source, kind: str, picture: PillowImage.Image) -> int:

@@ -27,6 +27,20 @@ _INFLATE_STEP = 1 << 20
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """How large a file may be for it to be read. The defaults suit files that the user has at hand.
+
+    bytes: of the file, and of what it unpacks to.
+    pixels: of one image, frame or slice. frames: of a DICOM, pages of a TIFF, pictures of an animation,
+        slices of all volumes of a NIfTI; None for any number.
+    """
+
+    bytes: int = MAX_BYTES
+    pixels: int = MAX_PIXELS
+    frames: int | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """An open file or bytes in memory, positioned anywhere.
 
@@ -36,6 +50,7 @@ class Source:
     name: str
     stream: BinaryIO
     size: int
+    bounds: Bounds = Bounds()
 
     def head(self, count: int) -> bytes:
         """The first `count` bytes, or fewer where there are fewer."""
@@ -47,18 +62,33 @@ class Source:
         self.stream.seek(0)
         return hashlib.file_digest(self.stream, "sha256").hexdigest()
 
+    def check_pixels(self, width: int, height: int) -> None:
+        """Refuse an image with no pixels, or with more than the bounds allow. Raises ImagingError."""
+        check_pixels(self.name, width, height, self.bounds.pixels)
+
+    def check_frames(self, count: int, what: str) -> None:
+        """Refuse more frames, pages or slices (`what`) than the bounds allow. Raises ImagingError."""
+        if self.bounds.frames is not None and count > self.bounds.frames:
+            raise ImagingError(self.name, f"has {count} {what}; at most {self.bounds.frames} are read")
+
+    def check_unpacked(self, size: int) -> None:
+        """Refuse what takes more bytes unpacked than the bounds allow. Raises ImagingError."""
+        if size > self.bounds.bytes:
+            raise ImagingError(self.name, f"unpacks to {_size(size)} or more; "
+                                          f"files that unpack to at most {_size(self.bounds.bytes)} are read")
+
 
 @contextmanager
-def open_source(source: str | os.PathLike | bytes) -> Iterator[Source]:
+def open_source(source: str | os.PathLike | bytes, bounds: Bounds = Bounds()) -> Iterator[Source]:
     """Open a file name, or wrap bytes, for reading.
 
     Raises:
-        ImagingError: the file is missing, not a regular file, not readable, empty or over 4 GiB.
+        ImagingError: the file is missing, not a regular file, not readable, empty or over the bounds.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         name, size = "<bytes>", memoryview(source).nbytes
-        _check_size(name, size)
-        yield Source(name, io.BytesIO(source), size)
+        _check_size(name, size, bounds.bytes)
+        yield Source(name, io.BytesIO(source), size, bounds)
         return
     name = os.fspath(source)
     name = os.fsdecode(name) if isinstance(name, bytes) else name
@@ -70,8 +100,8 @@ def open_source(source: str | os.PathLike | bytes) -> Iterator[Source]:
         raise ImagingError(name, _why_not_opened(name, error)) from error
     with stream:
         size = os.fstat(stream.fileno()).st_size
-        _check_size(name, size)
-        yield Source(name, stream, size)
+        _check_size(name, size, bounds.bytes)
+        yield Source(name, stream, size, bounds)
 
 
 def _open_regular(name: str) -> BinaryIO:
@@ -94,11 +124,17 @@ def _check_regular(name: str, mode: int) -> None:
         raise ImagingError(name, "is a pipe, socket or device; give a regular file")
 
 
-def _check_size(name: str, size: int) -> None:
+def _check_size(name: str, size: int, most: int) -> None:
     if size == 0:
         raise ImagingError(name, "is empty (0 bytes); give an image file")
-    if size > MAX_BYTES:
-        raise ImagingError(name, f"is {size / 2**30:.1f} GiB; files up to 4 GiB are read")
+    if size > most:
+        raise ImagingError(name, f"is {_size(size)}; files up to {_size(most)} are read")
+
+
+def _size(count: int) -> str:
+    """Bytes as a person says them: 4.0 GiB, 512 MiB."""
+    unit, name = next((u for u in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if count >= u[0]), (1, "bytes"))
+    return f"{count / unit:.{1 if count % unit else 0}f} {name}"
 
 
 def _why_not_opened(name: str, error: Exception) -> str:
@@ -111,18 +147,18 @@ def _why_not_opened(name: str, error: Exception) -> str:
     return f"cannot be opened ({getattr(error, 'strerror', None) or error})"
 
 
-def check_pixels(name: str, width: int, height: int) -> None:
-    """Refuse an image with no pixels, or with more than 100 megapixels.
+def check_pixels(name: str, width: int, height: int, most: int = MAX_PIXELS) -> None:
+    """Refuse an image with no pixels, or with more than so many.
 
     Raises:
         ImagingError: naming the size.
     """
     if width < 1 or height < 1:
         raise ImagingError(name, f"is {width} x {height} pixels; an image needs at least 1 x 1")
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         megapixels = width * height / 1e6
         raise ImagingError(
-            name, f"is {width} x {height} pixels ({megapixels:.0f} megapixels); at most 100 are read"
+            name, f"is {width} x {height} pixels ({megapixels:.4g} megapixels); at most {most / 1e6:.4g} are read"
         )
 
 
