@@ -22,11 +22,16 @@ from unimedvl.model.flow import shift_time
 
 @dataclass(frozen=True)
 class Text:
-    """Token ids between an opening and a closing token. Causal; a position for each token."""
+    """Token ids between an opening and a closing token. Causal; a position for each token.
+
+    opens, closes: false for a piece of a text that is taken into a context bit by bit; never in training.
+    """
 
     ids: list[int]
     predict: bool = False
     droppable: bool = False
+    opens: bool = True
+    closes: bool = True
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class _Packer:
 
     def _text(self, text: Text) -> int:
         special = self.config.special
-        tokens = [special.text_open, *text.ids, special.text_close]
+        tokens = [special.text_open] * text.opens + text.ids + [special.text_close] * text.closes
         if text.predict:
             start = self.tokens
             self.label_at += range(start, start + len(tokens) - 1)
@@ -309,11 +314,18 @@ def latent_grid(latent: Latent, config: ModelConfig) -> tuple[int, int]:
 def token_count(segment: Segment, config: ModelConfig) -> int:
     """How many tokens a segment takes, those that open and close it included."""
     if isinstance(segment, Text):
-        return len(segment.ids) + 2
+        return len(segment.ids) + segment.opens + segment.closes
     if isinstance(segment, Latent):
         rows, columns = latent_grid(segment, config)
         return rows * columns + 2
     return segment.pixels[0].numel() // config.vit.patch_size**2 + 2
+
+
+def position_count(segment: Segment) -> int:
+    """How far a segment moves the position on: a text by each of its tokens, an image by one unless it is predicted."""
+    if isinstance(segment, Text):
+        return len(segment.ids) + segment.opens + segment.closes
+    return int(not (isinstance(segment, Latent) and segment.predict))
 
 
 def token_weights(weight: Tensor | None, shape: tuple[int, int]) -> Tensor:

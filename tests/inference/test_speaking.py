@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unimedvl.inference.context import settle
-from unimedvl.inference.text import Sampling, Spoken, _Row, score, speak, speak_all
+from unimedvl.inference.text import Row, Sampling, Spoken, score, speak, speak_all
 from unimedvl.sequence import Text
 
 GREEDY = Sampling(max_tokens=12)
@@ -217,7 +217,7 @@ def test_one_stop_text_needs_no_tuple():
     ],
 )
 def test_a_stop_text_in_the_reasoning_ends_nothing(tiny, prompts, context_of, said, text):
-    row = _Row(tiny.tokenizer, Sampling(stop=(".",)), context_of(prompts[0]))
+    row = Row(tiny.tokenizer, Sampling(stop=(".",)), context_of(prompts[0]))
     pieces = [row.push(token, 0.0, -1) for token in tiny.tokenizer.encode(said) if not row.done]
     if not row.done:
         row.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from unimedvl.imaging import Image, ReadOptions
@@ -55,12 +54,18 @@ class Chat:
             raise
         self.inputs += new
         thought, answer = split_thought(spoken.text)
-        settings = {"sampling": asdict(self.sampling), "turns_before": [*self.turns]}
+        settings = {"sampling": self.sampling.to_dict(), "turns_before": [*self.turns]}
         self.turns.append({"request": text, "new_inputs": len(new), "answer": answer})
         provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)
         yield Event(
             "result",
             result=TextResult(
-                answer, thought, spoken.confidence, tuple(spoken.logprobs), spoken.finish, provenance
+                answer,
+                thought,
+                spoken.confidence,
+                tuple(spoken.logprobs),
+                spoken.finish,
+                provenance,
+                tuple(spoken.tokens),
             ),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,11 +25,13 @@ class Step:
     """Where a drawing stands: step `number` of `total`; `preview()` decodes what the images look to become.
 
     preview returns one [H, W, 3] uint8 tensor per image and costs a pass of the decoder each.
+    shown: whether there is one; the engine decodes the steps that it was asked to.
     """
 
     number: int
     total: int
     preview: Callable[[], list[Tensor]]
+    shown: bool = True
 
 
 def grid_for(model: UnifiedModel, width: int, height: int) -> tuple[int, int]:
@@ -62,27 +65,86 @@ def draw(
     Raises:
         Cancelled: `cancelled()` became true between two steps.
     """
-    model = contexts[0].model
     settle(contexts)
-    guidance = drawing.guidance
-    branches = [c.branches(guidance) for c in contexts]
-    plain = model.canvas([[b[0]] for b in branches], shapes)
-    full = model.canvas(branches, shapes) if len(branches[0]) > 1 else plain
-    sizes = [h * w for h, w in shapes]
-    x = torch.cat([_noise(model, n, seed) for n, seed in zip(sizes, seeds, strict=True)])
-    times = time_grid(drawing.steps, drawing.shift)
-    for number, (t, following) in enumerate(zip(times, times[1:], strict=False), 1):
+    easel = Easel(contexts[0].model)
+    pictures = [Picture(c, s, drawing, seed) for c, s, seed in zip(contexts, shapes, seeds, strict=True)]
+    while not pictures[0].done:
         if cancelled():
-            raise Cancelled(f"stopped at step {number} of {len(times) - 1}")
-        if guidance.active(t):
-            v = _guided(model, full, x, t, sizes, len(branches[0]), drawing)
-        else:
-            v = model.velocity(plain, x, t)
+            raise Cancelled(f"stopped at step {pictures[0].number + 1} of {pictures[0].total}")
+        easel.step(pictures)
         if on_step is not None:
-            ends = x - t * v  # where the flow would arrive from here in a straight line
-            on_step(Step(number, len(times) - 1, lambda ends=ends: _decode(model, ends, shapes)))
-        x = x - (t - following) * v
-    return _decode(model, x, shapes)
+            ends = [p.end for p in pictures]
+            show = partial(_decode, easel.model, ends, shapes)
+            on_step(Step(pictures[0].number, pictures[0].total, show))
+    return _decode(easel.model, [p.x for p in pictures], shapes)
+
+
+class Picture:
+    """An image on its way from noise.
+
+    context: owes nothing. x: its latent tokens now [tokens, values] float32. end: where the flow would arrive from its
+    last point in a straight line. number: steps taken, of `total`.
+    """
+
+    def __init__(self, context: Context, shape: tuple[int, int], drawing: Drawing, seed: int) -> None:
+        self.shape, self.guidance = shape, drawing.guidance
+        self.branches = context.branches(drawing.guidance)
+        self.times = time_grid(drawing.steps, drawing.shift)
+        self.x = self.end = _noise(context.model, shape[0] * shape[1], seed)
+        self.number, self.total = 0, len(self.times) - 1
+
+    @property
+    def done(self) -> bool:
+        return self.number == self.total
+
+    @property
+    def time(self) -> float:
+        return self.times[self.number]
+
+    @property
+    def needed(self) -> int:
+        """How many branches the next step takes: all of them where it is guided."""
+        return len(self.branches) if self.guidance.active(self.time) else 1
+
+    def move(self, v: Tensor) -> None:
+        """A step along the velocities of the branches, [branches * tokens, values]."""
+        if len(v) > len(self.x):
+            parts = v.unflatten(0, (-1, 1, len(self.x)))
+            v = guided(parts[0], parts[1], parts[2] if len(parts) == 3 else None, self.guidance)[0]
+        t, following = self.times[self.number : self.number + 2]
+        self.end = self.x - t * v
+        self.x = self.x - (t - following) * v
+        self.number += 1
+
+
+class Easel:
+    """Pictures that share steps, each at its own time, of its own size, under its own guidance."""
+
+    def __init__(self, model: UnifiedModel) -> None:
+        self.model = model
+        self._canvas: tuple[list[tuple[Picture, int]], Canvas] | None = None
+
+    def step(self, pictures: Seq[Picture]) -> None:
+        """One step for each, in one pass; norms are taken image by image."""
+        needed = [p.needed for p in pictures]
+        sizes = [len(p.x) * n for p, n in zip(pictures, needed, strict=True)]
+        times = [p.time for p in pictures]
+        t = times if len(set(times)) > 1 else times[0]
+        v = self.model.velocity(self._canvas_for(pictures, needed), torch.cat([p.x for p in pictures]), t)
+        for picture, part in zip(pictures, v.split(sizes), strict=True):
+            picture.move(part)
+
+    def _canvas_for(self, pictures: Seq[Picture], needed: Seq[int]) -> Canvas:
+        """The canvas of the last step where nothing has changed since."""
+        key = list(zip(pictures, needed, strict=True))
+        if self._canvas is None or self._canvas[0] != key:
+            branches = [p.branches[:n] for p, n in key]
+            self._canvas = (key, self.model.canvas(branches, [p.shape for p in pictures]))
+        return self._canvas[1]
+
+    def forget(self) -> None:
+        """Let go of the caches of pictures that are done."""
+        self._canvas = None
 
 
 def _noise(model: UnifiedModel, tokens: int, seed: int) -> Tensor:
@@ -90,23 +152,12 @@ def _noise(model: UnifiedModel, tokens: int, seed: int) -> Tensor:
     return torch.randn(tokens, model.config.latent_token_dim, generator=generator).to(model.device)
 
 
-def _guided(
-    model: UnifiedModel, canvas: Canvas, x: Tensor, t: float, sizes: list[int], branches: int, drawing: Drawing
-) -> Tensor:
-    """The guided velocity of every image; norms are taken image by image."""
-    out = []
-    per_image = model.velocity(canvas, x, t).split([n * branches for n in sizes])
-    for v, n in zip(per_image, sizes, strict=True):
-        parts = v.unflatten(0, (branches, 1, n))
-        without_image = parts[2] if branches == 3 else None
-        out.append(guided(parts[0], parts[1], without_image, drawing.guidance)[0])
-    return torch.cat(out)
+def _decode(model: UnifiedModel, xs: Seq[Tensor], shapes: Seq[tuple[int, int]]) -> list[Tensor]:
+    return [decoded(model, x, shape) for x, shape in zip(xs, shapes, strict=True)]
 
 
-def _decode(model: UnifiedModel, x: Tensor, shapes: Seq[tuple[int, int]]) -> list[Tensor]:
-    images = []
-    for tokens, shape in zip(x.split([h * w for h, w in shapes]), shapes, strict=True):
-        pixels = model.pixels(tokens, shape)
-        # Truncated, not rounded, as in the published code.
-        images.append(((pixels * 0.5 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0).cpu())
-    return images
+def decoded(model: UnifiedModel, x: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The image of latent tokens: [H, W, 3] uint8 on the CPU."""
+    pixels = model.pixels(x, shape)
+    # Truncated, not rounded, as in the published code.
+    return ((pixels * 0.5 + 0.5).clamp(0, 1) * 255).to(torch.uint8).permute(1, 2, 0).cpu()

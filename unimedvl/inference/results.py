@@ -14,6 +14,7 @@ import torch
 from PIL import Image as PillowImage
 
 from unimedvl.imaging import save_png
+from unimedvl.inference.text import Token
 
 NOT_CLINICAL = "Research software. Not for clinical use."
 
@@ -69,6 +70,7 @@ class TextResult(_Sourced):
     confidence: geometric mean of the tokens' probabilities, 0 to 1; a measure of the model's own
         certainty, not of truth. logprobs: of each token, natural logarithm.
     finish: "stop" (the model ended), "length" (it was cut) or "cancelled".
+    tokens: the answer's, reasoning and all, where `Sampling.top_logprobs` asked for them.
     provenance: where it came from; the first of a model hashes its weights (`UniMedVL.weights`).
     """
 
@@ -78,20 +80,24 @@ class TextResult(_Sourced):
     logprobs: tuple[float, ...] = ()
     finish: str = "stop"
     provenance: dict = Provenance()
+    tokens: tuple[Token, ...] = ()
 
     def __str__(self) -> str:
         return self.text
 
     def to_dict(self) -> dict:
         """Everything, as JSON can hold it."""
-        return asdict(self) | {"logprobs": [round(p, 6) for p in self.logprobs], "notice": NOT_CLINICAL}
+        told = asdict(self) | {"logprobs": [round(p, 6) for p in self.logprobs], "notice": NOT_CLINICAL}
+        if not self.tokens:
+            del told["tokens"]
+        return told
 
 
 @dataclass(frozen=True)
 class ImageResult(_Sourced):
     """A drawn image, and what was said with it. It is synthetic, and saved files say so.
 
-    array: [H, W, 3] uint8 RGB. confidence, logprobs and finish are of the words said with it, as in
+    array: [H, W, 3] uint8 RGB. confidence, logprobs, finish and tokens are of the words said with it, as in
         `TextResult`; where none were said, confidence and finish are None.
     """
 
@@ -102,6 +108,7 @@ class ImageResult(_Sourced):
     logprobs: tuple[float, ...] = ()
     finish: str | None = None
     provenance: dict = Provenance()
+    tokens: tuple[Token, ...] = ()
 
     @property
     def image(self) -> PillowImage.Image:

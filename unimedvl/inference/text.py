@@ -12,67 +12,42 @@ import torch
 from torch import Tensor
 
 from unimedvl.inference.context import Context, settle
+from unimedvl.inference.sampling import Sampling, check_seed
 from unimedvl.inference.thought import CLOSE, OPEN
+from unimedvl.model.unified import UnifiedModel
 from unimedvl.tokenizer import StreamDecoder, Tokenizer
 
+__all__ = ["Piece", "Sampling", "Speech", "Spoken", "Token", "check_seed", "score", "speak", "speak_all"]
+
 Finish = Literal["stop", "length", "cancelled"]
-# Logits divided by less are no numbers any more.
-_LEAST_TEMPERATURE = 1e-4
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
+class Token:
+    """A token of an answer: its text and its bytes (which may be half a character), and its log-probability.
 
-    temperature: 0 takes the likeliest. top_k: only the k likeliest (0: all). top_p: only the
-        likeliest that together have this probability. repetition_penalty: over 1 makes tokens of
-        the answer so far less likely (CTRL, arXiv 1909.05858). seed: the same gives the same; the
-        request's own where None.
-    stop: texts that end the answer and are not part of it; reasoning before it may hold them. max_tokens: at
-        most so many.
+    top: the likeliest in its place, the likeliest first, where they were asked for.
     """
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    max_tokens: int = 256
-
-    def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            object.__setattr__(self, "stop", (self.stop,))
-        if not (self.temperature == 0 or _LEAST_TEMPERATURE <= self.temperature < math.inf):
-            raise ValueError(
-                f"temperature is {self.temperature}; it must be 0, or a number of {_LEAST_TEMPERATURE:g} or more"
-            )
-        if not 0 < self.repetition_penalty < math.inf:
-            raise ValueError(f"repetition_penalty is {self.repetition_penalty}; it must be a number over 0")
-        if self.seed is not None:
-            check_seed(self.seed)
-        if "" in self.stop:
-            raise ValueError("a stop text is empty, which would end every answer at once; leave it out")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p is {self.top_p}; it must be over 0 and at most 1")
-        if self.top_k < 0 or self.max_tokens < 1:
-            raise ValueError("top_k must be 0 or more, max_tokens 1 or more")
-
-
-def check_seed(seed: int) -> None:
-    """Raises ValueError for what can't seed a random generator."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed}; it must be a whole number from 0 to {2**63 - 1}")
+    text: str
+    bytes: tuple[int, ...]
+    logprob: float
+    top: tuple[Token, ...] = ()
 
 
 @dataclass
 class Spoken:
-    """One answer. logprobs: of each token under the model itself, before temperature and cuts."""
+    """One answer.
+
+    logprobs: of each token under the model itself, before temperature and cuts, the closing one's too.
+    tokens: of the answer without the closing one, where `Sampling.top_logprobs` asked for them.
+    """
 
     text: str = ""
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: Finish = "length"
+    tokens: list[Token] = field(default_factory=list)
 
     @property
     def confidence(self) -> float:
@@ -88,7 +63,7 @@ class Piece:
     text: str
 
 
-class _Row:
+class Row:
     """One answer in the making: its decoder, its random numbers, and text held back for stop strings."""
 
     def __init__(self, tokenizer: Tokenizer, sampling: Sampling, context: Context) -> None:
@@ -99,6 +74,7 @@ class _Row:
         self.generator = torch.Generator().manual_seed(sampling.seed or 0)
         self.held = ""
         self.done = False
+        self.error: Exception | None = None  # what ended this answer alone
         self.chosen: int | None = None  # the last token, which the context has not taken in
 
     def push(self, token: int, logprob: float, close: int) -> str:
@@ -132,6 +108,14 @@ class _Row:
         """End where it stands; what was held back is part of the text."""
         self._end("cancelled", self.held + self.decoder.flush())
 
+    def fail(self, error: Exception) -> None:
+        self.done, self.error = True, error
+
+    def leave(self, close: int) -> None:
+        """The context owes the last token, which was chosen but not taken in, and the one that closes the text."""
+        if self.chosen is not None:
+            self.context.owe(*([] if self.chosen == close else [self.chosen]), close)
+
     def _end(self, finish: Finish, text: str) -> str:
         self.done, self.held, self.spoken.finish = True, "", finish
         self.spoken.text += text
@@ -151,57 +135,126 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)
 
 
+class Speech:
+    """Answers in the making that share each step. Rows join and leave between steps.
+
+    Each row draws from its own generator, so an answer does not depend on its neighbours.
+    """
+
+    def __init__(self, model: UnifiedModel, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.special = model.config.special
+        self.rows: list[Row] = []
+        self._chosen: tuple[list[Row], Tensor] = ([], torch.empty(0))  # where they still are on the device
+
+    def join(self, context: Context, sampling: Sampling) -> Row:
+        """A new row, which speaks from the next step on. Raises ValueError where the context is full."""
+        settle([context])
+        row = Row(self.tokenizer, sampling, context)
+        context.cache.reserve(min(row.most, 1024) + 2)
+        self.rows.append(row)
+        return row
+
+    def step(self) -> list[tuple[Row, str]]:
+        """One token for every row: the rows and the text that each can show now. Rows that end leave.
+
+        What fails for one row ends that one (`row.error`), not its neighbours.
+        """
+        logits, rows = self._logits()
+        if not rows:
+            return []
+        tokens, logprobs = choose(logits, rows)
+        self._tell(rows, logits, tokens)
+        said = []
+        # One transfer per step for the whole batch: whoever streams needs the tokens now.
+        for row, token, logprob in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
+            if row.error is None:
+                said.append((row, row.push(token, logprob, self.special.text_close)))
+        self._chosen = (rows, tokens)
+        for row in [row for row in self.rows if row.done]:
+            self.leave(row)
+        return said
+
+    def leave(self, row: Row) -> None:
+        """Take a row out; one that has not ended is cancelled. Its context can go on."""
+        self.rows.remove(row)
+        if not row.done:
+            row.cancel()
+        row.leave(self.special.text_close)
+
+    def _ids(self) -> Tensor:
+        before, tokens = self._chosen
+        if len(before) == len(self.rows) and all(a is b for a, b in zip(before, self.rows, strict=True)):
+            return tokens
+        first = self.special.text_open
+        return torch.tensor([first if r.chosen is None else r.chosen for r in self.rows], device=self.model.device)
+
+    def _logits(self) -> tuple[Tensor, list[Row]]:
+        """Scores of the next tokens of the rows that can be scored, and these rows."""
+        ids = self._ids()
+        try:
+            return self.model.logits([r.context.cache for r in self.rows], ids), list(self.rows)
+        except Exception as error:  # noqa: BLE001 - told to the row whose it is
+            if len(self.rows) == 1:
+                self._fail(self.rows[0], error)
+                return torch.empty(0), []
+        scored = []  # nothing was kept in the caches, so each can be tried alone
+        for row, token in zip(list(self.rows), ids, strict=True):
+            try:
+                scored.append((self.model.logits([row.context.cache], token[None]), row))
+            except Exception as error:  # noqa: BLE001
+                self._fail(row, error)
+        return torch.cat([x for x, _ in scored]) if scored else torch.empty(0), [row for _, row in scored]
+
+    def _fail(self, row: Row, error: Exception) -> None:
+        row.fail(error)
+        self.rows.remove(row)
+
+    def _tell(self, rows: Seq[Row], logits: Tensor, tokens: Tensor) -> None:
+        """The likeliest tokens in the place of those chosen, for the rows that ask."""
+        for i, row in enumerate(rows):
+            if row.sampling.top_logprobs is None:
+                continue
+            token, logprobs = int(tokens[i]), logits[i].float().log_softmax(-1)
+            if token == self.special.text_close:
+                continue
+            top = logprobs.topk(min(row.sampling.top_logprobs, len(logprobs)))
+            alternatives = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            alike = tuple(self._token(other, value) for other, value in alternatives)
+            row.spoken.tokens.append(self._token(token, logprobs[token].item(), alike))
+
+    def _token(self, token: int, logprob: float, top: tuple[Token, ...] = ()) -> Token:
+        spelt = self.tokenizer.token_bytes(token)
+        return Token(spelt.decode("utf-8", errors="replace"), tuple(spelt), logprob, top)
+
+
 def speak(
     contexts: Seq[Context],
     tokenizer: Tokenizer,
     sampling: Sampling | Seq[Sampling],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Piece]:
-    """Answer in every context; yields text as it comes and returns the list of `Spoken`.
-
-    Rows that end leave the batch at once. Each row draws from its own generator, so an answer does
-    not depend on its neighbours.
-    """
-    model = contexts[0].model
-    special = model.config.special
+    """Answer in every context; yields text as it comes and returns the list of `Spoken`."""
     samplings = [sampling] * len(contexts) if isinstance(sampling, Sampling) else list(sampling)
     settle(contexts)
-    rows = [_Row(tokenizer, s, c) for s, c in zip(samplings, contexts, strict=True)]
-    for row in rows:
-        row.context.cache.reserve(min(row.most, 1024) + 2)
-    active = list(range(len(rows)))
-    ids = torch.full((len(rows),), special.text_open, device=model.device)
+    speech = Speech(contexts[0].model, tokenizer)
+    rows = [speech.join(c, s) for c, s in zip(contexts, samplings, strict=True)]
+    number = {id(row): i for i, row in enumerate(rows)}
     try:
-        while active and not cancelled():
-            logits = model.logits([rows[i].context.cache for i in active], ids)
-            tokens, logprobs = choose(logits, [rows[i] for i in active])
-            # One transfer per step for the whole batch: whoever streams needs the tokens now.
-            for i, token, logprob in zip(list(active), tokens.tolist(), logprobs.tolist(), strict=True):
-                text = rows[i].push(token, logprob, special.text_close)
+        while speech.rows and not cancelled():
+            for row, text in speech.step():
                 if text:
-                    yield Piece(i, text)
-            keep = [n for n, i in enumerate(active) if not rows[i].done]
-            ids = tokens if len(keep) == len(active) else tokens[keep]
-            active = [active[n] for n in keep]
+                    yield Piece(number[id(row)], text)
+            for row in rows:
+                if row.error is not None:
+                    raise row.error
     finally:  # also where nobody listens any more: the context must stay one that can go on
-        for i in active:
-            rows[i].cancel()
-        for row in rows:
-            _finish(row, special.text_close)
+        for row in list(speech.rows):
+            speech.leave(row)
     return [row.spoken for row in rows]
 
 
-def _finish(row: _Row, close: int) -> None:
-    """The last token was chosen but not taken in, and the text must be closed before anything follows."""
-    if row.chosen is None:
-        return
-    if row.chosen != close:
-        device = row.context.model.device
-        row.context.model.logits([row.context.cache], torch.tensor([row.chosen], device=device))
-    row.context.owe(close)
-
-
-def choose(logits: Tensor, rows: Seq[_Row]) -> tuple[Tensor, Tensor]:
+def choose(logits: Tensor, rows: Seq[Row]) -> tuple[Tensor, Tensor]:
     """The next token of each row and its log-probability: [B, vocabulary] to [B] and [B]."""
     logits = logits.float()
     logprobs = logits.log_softmax(-1)
@@ -212,7 +265,7 @@ def choose(logits: Tensor, rows: Seq[_Row]) -> tuple[Tensor, Tensor]:
     return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
 
 
-def _choose_one(logits: Tensor, row: _Row) -> Tensor:
+def _choose_one(logits: Tensor, row: Row) -> Tensor:
     sampling = row.sampling
     if sampling.repetition_penalty != 1 and row.spoken.ids:
         seen = torch.tensor(sorted(set(row.spoken.ids)), device=logits.device)

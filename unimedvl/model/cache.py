@@ -31,6 +31,10 @@ class Block:
     def capacity(self) -> int:
         return self.keys.shape[2]
 
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
 
 class Cache:
     """The keys and values of one context.
@@ -51,25 +55,39 @@ class Cache:
     def length(self) -> int:
         return sum(n for _, n in self._shared) + self._own_length
 
-    def branch(self) -> Cache:
-        """A cache that begins with all that this one holds now, and shares its memory."""
+    def branch(self, length: int | None = None, position: int | None = None) -> Cache:
+        """A cache that begins with what this one holds, and shares its memory.
+
+        length: only so many tokens of it, after which the next one's position is `position`; all of it where None.
+        """
         other = Cache(self.config, self.device, self.dtype)
-        other.position = self.position
-        other._shared = [*self._shared]
-        if self._own is not None and self._own_length:
-            other._shared.append((self._own, self._own_length))
+        other.position = self.position if position is None else position
+        left = self.length if length is None else length
+        own = [] if self._own is None else [(self._own, self._own_length)]
+        for block, tokens in [*self._shared, *own]:
+            if left and tokens:
+                other._shared.append((block, min(left, tokens)))
+                left -= min(left, tokens)
         return other
 
-    def reserve(self, tokens: int) -> None:
-        """Make room for `tokens` more in one block, so that nothing is allocated while decoding."""
+    def reserve(self, tokens: int, headroom: int = _HEADROOM) -> None:
+        """Make room for `tokens` more in one block, so that nothing is allocated while decoding.
+
+        headroom: room beyond that in a new block.
+        """
         if self._own is not None and self._own_length + tokens <= self._own.capacity:
             return
         if self._own is not None and self._own_length:
             self._shared.append((self._own, self._own_length))
-        capacity = tokens + max(_HEADROOM, self.length // 2)
+        capacity = tokens + (max(headroom, self.length // 2) if headroom else 0)
         shape = (self.config.num_layers, self.config.num_kv_heads, capacity, self.config.head_dim)
         self._own = Block(*(torch.empty(shape, device=self.device, dtype=self.dtype) for _ in range(2)))
         self._own_length = 0
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The memory that it holds on to, shared with its branches."""
+        return [block for block, _ in self._shared] + ([] if self._own is None else [self._own])
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Put keys and values [n, kv_heads, head_dim] of new tokens behind the committed ones.

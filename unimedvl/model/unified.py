@@ -96,12 +96,13 @@ class Canvas:
     """What stays the same over all steps of a drawing.
 
     spans: one per branch; branches of an image stand together. rows: their latent tokens, as
-    rows of the images' stacked latents. markers [2 * branches, hidden]; grid [rows, hidden], the
-    position table's.
+    rows of the images' stacked latents, and image_of the image of each of those. markers
+    [2 * branches, hidden]; grid [rows, hidden], the position table's.
     """
 
     spans: list[Span]
     rows: Tensor
+    image_of: Tensor
     markers: Tensor
     grid: Tensor
     rotations: list[Rotation | None]
@@ -321,6 +322,7 @@ class UnifiedModel(nn.Module):
         return Canvas(
             spans=spans,
             rows=torch.cat(rows).to(self.device),
+            image_of=torch.repeat_interleave(torch.tensor([h * w for h, w in shapes])).to(self.device),
             markers=self.stack.embed_tokens(markers),
             grid=self.latent_pos_embed(torch.cat(ids).to(self.device)),
             rotations=self.stack.rotations(torch.tensor(at, device=self.device), 2 * total),
@@ -328,13 +330,16 @@ class UnifiedModel(nn.Module):
         )
 
     @torch.inference_mode()
-    def velocity(self, canvas: Canvas, latents: Tensor, t: float) -> Tensor:
-        """The flow field at time t under every branch, in one pass.
+    def velocity(self, canvas: Canvas, latents: Tensor, t: float | Seq[float]) -> Tensor:
+        """The flow field at time t, or at a time for each image, under every branch, in one pass.
 
         latents: the images' tokens, stacked: [tokens, values]. Returns the tokens of each branch,
         in the canvas' order, stacked: [branch tokens, values] float32. Nothing is kept in the caches.
         """
-        time = self.time_embedder(torch.tensor([t], device=self.device))
+        times = [t] if isinstance(t, int | float) else list(t)
+        time = self.time_embedder(torch.tensor(times, device=self.device))
+        if len(times) > 1:
+            time = time.index_select(0, canvas.image_of)
         embedded = self.vae2llm(latents.to(self.dtype)) + time
         gen = embedded.index_select(0, canvas.rows) + canvas.grid
         _, gen = self.stack(canvas.markers, gen, canvas.rotations, canvas.attention)
