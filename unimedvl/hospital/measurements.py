@@ -1,0 +1,141 @@
+"""The content of a Measurement Report (TID 1500): what was read, what was asked for, what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from unimedvl.hospital import coding
+from unimedvl.hospital.context import StudyContext
+from unimedvl.hospital.identity import MANUFACTURER, Maker, instance_uid, uid_from
+from unimedvl.hospital.report import Evaluation, certainty, explained, observer, spoken_in, told
+from unimedvl.inference.results import TextResult
+
+if TYPE_CHECKING:
+    from highdicom import sr as sr_module
+
+QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
+_FINDING = Code("121071", "DCM", "Finding")
+_SQUARE_MM = Code("mm2", "UCUM", "square millimeter")
+_PRESENT = {
+    True: Code("52101004", "SCT", "Present"),
+    False: Code("272519000", "SCT", "Absent"),
+    None: Code("261665006", "SCT", "Unknown"),
+}
+
+
+def measurement_report(
+    result: TextResult,
+    context: StudyContext,
+    maker: Maker,
+    language: str,
+    evaluations: Sequence[Evaluation],
+    masks: Sequence[Dataset],
+) -> Dataset:
+    """The root container, for `report.report_sr`.
+
+    One measurement group holds the model, its certainty and the evaluations that have codes; one more for each
+    mask its area. The words, and evaluations without a code, are qualitative evaluations as text.
+    """
+    from highdicom import sr
+
+    title = codes.cid7021.ImagingMeasurementReport
+    root = sr.ContainerContentItem(title, template_id="1500")
+    items = list(sr.LanguageOfContentItemAndDescendants(spoken_in(language)))
+    items += observer(maker)
+    procedure = coding.procedure(context.modality)
+    items.append(sr.CodeContentItem(codes.DCM.ProcedureReported, procedure, "HAS CONCEPT MOD"))
+    measured = sr.ContainerContentItem(codes.DCM.ImagingMeasurements, relationship_type="CONTAINS")
+    groups = list(_whole(result, context, maker, evaluations))
+    for mask in masks:
+        groups += _area(mask, maker)
+    measured.ContentSequence = sr.ContentSequence(groups)
+    items.append(measured)
+    words = sr.ContainerContentItem(QUALITATIVE, relationship_type="CONTAINS")
+    texts = [(name, text) for _, name, text in told(result)]
+    texts += [(_FINDING, f"{e.finding}: {_PRESENT[e.present].meaning.lower()}") for e in evaluations if not _code(e)]
+    texts.append((Code("121106", "DCM", "Comment"), explained(result, maker, context)))
+    words.ContentSequence = sr.ContentSequence([sr.TextContentItem(n, t, "CONTAINS") for n, t in texts])
+    items.append(words)
+    root.ContentSequence = sr.ContentSequence(items)
+    return root
+
+
+def _whole(
+    result: TextResult, context: StudyContext, maker: Maker, evaluations: Sequence[Evaluation]
+) -> sr_module.MeasurementsAndQualitativeEvaluations:
+    """The group of what holds for all images (TID 1501)."""
+    from highdicom import sr
+
+    number = certainty(result, _FINDING, "CONTAINS")
+    unit = Code("%", "UCUM", "Percent")
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid_from("tracking", instance_uid("sr", context, result)), "What the images show"
+        ),
+        algorithm_id=sr.AlgorithmIdentification(maker.name, maker.version, manufacturer=MANUFACTURER),
+        measurements=[sr.Measurement(Code("111012", "DCM", "Certainty of Finding"), float(number.value), unit)],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(code, _PRESENT[e.present]) for e in evaluations if (code := _code(e))
+        ],
+        source_images=[
+            sr.SourceImageForMeasurementGroup(r.sop_class, r.sop_instance, None if r.frame is None else [r.frame])
+            for r in context.references
+        ],
+    )
+
+
+def _code(evaluation: Evaluation) -> Code | None:
+    what = coding.named(evaluation.finding)
+    known = what.kind if what.kind != coding.TISSUE else None
+    return None if what.side is not None else known
+
+
+def _area(mask: Dataset, maker: Maker) -> list[Dataset]:
+    """The area of each segment of a mask (TID 1410), where its pixels have a size in millimetres."""
+    from highdicom import sr
+
+    spacing = _spacing(mask)
+    groups: list[Dataset] = []
+    if spacing is None:
+        return groups
+    pixels = np.unpackbits(np.frombuffer(mask.PixelData, np.uint8), bitorder="little")
+    count = int(pixels[: mask.Rows * mask.Columns * int(mask.NumberOfFrames)].sum())
+    source = mask.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
+    segment = mask.SegmentSequence[0]
+    reference = sr.ReferencedSegmentationFrame(
+        mask.SOPClassUID,
+        mask.SOPInstanceUID,
+        1,
+        1,
+        sr.SourceImageForSegmentation(source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID),
+    )
+    groups += sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
+        referenced_segment=reference,
+        finding_type=_first(segment.SegmentedPropertyTypeCodeSequence),
+        finding_category=_first(segment.SegmentedPropertyCategoryCodeSequence),
+        algorithm_id=sr.AlgorithmIdentification(maker.name, maker.version, manufacturer=MANUFACTURER),
+        measurements=[
+            sr.Measurement(codes.SCT.Area, round(count * spacing[0] * spacing[1], 2), _SQUARE_MM),
+        ],
+    )
+    return groups
+
+
+def _first(sequence: Sequence[Dataset]) -> Code:
+    return Code(sequence[0].CodeValue, sequence[0].CodingSchemeDesignator, sequence[0].CodeMeaning)
+
+
+def _spacing(mask: Dataset) -> tuple[float, float] | None:
+    for group in (mask.get("SharedFunctionalGroupsSequence") or [None])[:1]:
+        measures = group.get("PixelMeasuresSequence") if group is not None else None
+        if measures and measures[0].get("PixelSpacing"):
+            row, column = measures[0].PixelSpacing
+            return float(row), float(column)
+    return None
