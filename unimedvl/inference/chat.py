@@ -48,12 +48,14 @@ class Chat:
         before = self.context.branch()
         try:
             self.context.extend(TASKS["ask"].prompt(pixels, text, self.owner.prepare))
-            (spoken,) = yield from spoken_events(speak([self.context], self.owner.tokenizer, self.sampling))
+            (spoken,) = yield from spoken_events(
+                speak([self.context], self.owner.tokenizer, self.sampling), self.sampling.thinks
+            )
         except BaseException:  # an interrupt and a closed stream too
             self.context = before
             raise
         self.inputs += new
-        thought, answer = split_thought(spoken.text)
+        thought, answer = split_thought(spoken.text, self.sampling.thinks)
         settings = {"sampling": self.sampling.to_dict(), "turns_before": [*self.turns]}
         self.turns.append({"request": text, "new_inputs": len(new), "answer": answer})
         provenance = self.owner.provenance("chat", text, self.sampling.seed, settings, self.inputs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from unimedvl.imaging import Image, ReadOptions
-from unimedvl.inference.prepared import Prepared, as_pixels, check_draws, grid_of, seeded
+from unimedvl.inference.prepared import Prepared, as_pixels, check_draws, grid_of, sampling_for
 from unimedvl.inference.requests import Source
 from unimedvl.inference.sampling import Sampling, check_seed
 from unimedvl.inference.thought import split_thought
@@ -105,7 +105,7 @@ def prepared_conversation(
         owner,
         segments=segments,
         parts=_parts(what, asked.think),
-        sampling=seeded(sampling, asked.seed),
+        sampling=sampling_for(sampling, asked.seed, asked.think),
         drawing=drawing,
         shape=(0, 0) if what is None else grid_of(owner, asked.size, images[-1] or everything),
         seed=asked.seed,

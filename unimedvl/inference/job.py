@@ -72,12 +72,13 @@ class Job:
 
 def answer_events(job: Job) -> Iterator[Event]:
     """The answer's text as events; the job has taken it in when the iterator ends."""
-    job.take((yield from spoken_events(speak(job.contexts, job.owner.tokenizer, job.samplings))))
+    stream = speak(job.contexts, job.owner.tokenizer, job.samplings)
+    job.take((yield from spoken_events(stream, job.samplings[0].thinks)))
 
 
-def spoken_events(stream: Iterator[Piece]) -> Iterator[Event]:
-    """What one context says, as events, reasoning apart; returns what `speak` returns."""
-    split = ThoughtFilter()
+def spoken_events(stream: Iterator[Piece], thinks: bool = True) -> Iterator[Event]:
+    """What one context says, as events, reasoning apart where it thinks; returns what `speak` returns."""
+    split = ThoughtFilter(thinks)
     while True:
         try:
             piece = next(stream)

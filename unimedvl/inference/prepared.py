@@ -60,7 +60,7 @@ class Prepared:
             "provenance": self.owner.provenance(self.name, self.words, self.seed, settings, self.images)
         }
         if spoken is not None:
-            thought, text = split_thought(spoken.text)
+            thought, text = split_thought(spoken.text, self.sampling.thinks)
             told |= dict(text=text, thought=thought, confidence=spoken.confidence, finish=spoken.finish)
             told |= dict(logprobs=tuple(spoken.logprobs), tokens=tuple(spoken.tokens))
         return TextResult(**told) if drawn is None else ImageResult(drawn.numpy(), **told)
@@ -82,7 +82,7 @@ def prepared(owner: UniMedVL, request: Request, sampling: Sampling | None, drawi
         owner,
         segments=what.prompt(tuple(as_pixels(i) for i in images), words, owner.prepare),
         parts=tuple(part for part in what.predicted if planned or part != "answer"),
-        sampling=seeded(sampling, request.seed),
+        sampling=sampling_for(sampling, request.seed, request.think),
         drawing=drawing,
         shape=grid_of(owner, request.size, images, what.enlarges) if what.draws else (0, 0),
         seed=request.seed,
@@ -99,10 +99,17 @@ def check_draws(owner: UniMedVL, name: str) -> None:
         raise CheckpointError(f"{name} draws, and this model was loaded for understanding only")
 
 
-def seeded(sampling: Sampling | None, seed: int) -> Sampling:
-    """How text is chosen: greedy where that is not said, and with the request's seed where it has none."""
+def sampling_for(sampling: Sampling | None, seed: int, think: bool) -> Sampling:
+    """How text is chosen: greedy where that is not said, with the request's seed where it has none of its own.
+
+    A constraint is on what follows the reasoning.
+    """
     sampling = sampling or Sampling()
-    return replace(sampling, seed=seed) if sampling.seed is None else sampling
+    if sampling.seed is None:
+        sampling = replace(sampling, seed=seed)
+    if sampling.constraint is not None and think:
+        sampling = replace(sampling, constraint=sampling.constraint.after_thought())
+    return sampling
 
 
 def grid_of(

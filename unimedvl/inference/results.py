@@ -126,7 +126,7 @@ class ImageResult(_Sourced):
 
     def to_dict(self) -> dict:
         """Everything but the pixels, of which the hash is given."""
-        return {
+        told = {
             "width": self.array.shape[1],
             "height": self.array.shape[0],
             "sha256": hashlib.sha256(self.array.tobytes()).hexdigest(),
@@ -139,3 +139,4 @@ class ImageResult(_Sourced):
             "provenance": self.provenance,
             "notice": NOT_CLINICAL,
         }
+        return told | ({"tokens": [asdict(token) for token in self.tokens]} if self.tokens else {})

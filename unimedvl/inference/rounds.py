@@ -44,7 +44,7 @@ class Errand:
         self.picture: Picture | None = None
         self.spoken: Spoken | None = None
         self.drawn: Tensor | None = None
-        self.thoughts = ThoughtFilter()
+        self.thoughts = ThoughtFilter(self.asked.sampling.thinks)
         self.told = 0  # tokens of the answer that events have told
 
 
@@ -178,8 +178,8 @@ class Rounds:
         """A conversation that goes on repeats the answer; where its words give the same ids, it can go on from here."""
         if not self.prefixes.most or errand.asked.draws:
             return
-        spoken = errand.spoken
-        if self.owner.tokenizer.encode(split_thought(spoken.text)[1]) == spoken.ids:
+        spoken, thinks = errand.spoken, errand.asked.sampling.thinks
+        if self.owner.tokenizer.encode(split_thought(spoken.text, thinks)[1]) == spoken.ids:
             (key,) = keys_of([Text(spoken.ids)], errand.ticket.keys[-1])
             self.prefixes.keep(key, errand.context.branch())
 

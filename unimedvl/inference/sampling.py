@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from unimedvl.inference.constraint import Constraint
+
 # Logits divided by less are no numbers any more.
 _LEAST_TEMPERATURE = 1e-4
 
@@ -19,6 +21,8 @@ class Sampling:
         request's own where None.
     stop: texts that end the answer and are not part of it; reasoning before it may hold them. max_tokens: at
         most so many.
+    constraint: what the answer must be, such as JSON of a schema; reasoning before it is free. logprobs are told as
+        the model had them without it.
     top_logprobs: tell each token of the answer, and so many of the likeliest in its place; None tells none.
     """
 
@@ -29,6 +33,7 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     max_tokens: int = 256
+    constraint: Constraint | None = None
     top_logprobs: int | None = None
 
     def __post_init__(self) -> None:
@@ -51,10 +56,17 @@ class Sampling:
         if self.top_logprobs is not None and self.top_logprobs < 0:
             raise ValueError(f"top_logprobs is {self.top_logprobs}; it must be 0 or more, or None")
 
+    @property
+    def thinks(self) -> bool:
+        """Whether think tags in an answer are tags: not where it is constrained from its first token on."""
+        return self.constraint is None or self.constraint.thought
+
     def to_dict(self) -> dict:
         """What decides the answer, as JSON can hold it; what is only told of it is left out."""
         told = asdict(self)
         del told["top_logprobs"]
+        if self.constraint is None:
+            del told["constraint"]
         return told
 
 

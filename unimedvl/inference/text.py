@@ -72,6 +72,7 @@ class Row:
         self.spoken = Spoken()
         self.decoder: StreamDecoder = tokenizer.stream()
         self.generator = torch.Generator().manual_seed(sampling.seed or 0)
+        self.following = None if sampling.constraint is None else sampling.constraint.follow(tokenizer)
         self.held = ""
         self.done = False
         self.error: Exception | None = None  # what ended this answer alone
@@ -255,25 +256,42 @@ def speak(
 
 
 def choose(logits: Tensor, rows: Seq[Row]) -> tuple[Tensor, Tensor]:
-    """The next token of each row and its log-probability: [B, vocabulary] to [B] and [B]."""
+    """The next token of each row and its log-probability: [B, vocabulary] to [B] and [B].
+
+    A row for which it fails is failed.
+    """
     logits = logits.float()
     logprobs = logits.log_softmax(-1)
-    if all(r.sampling.temperature == 0 and r.sampling.repetition_penalty == 1 for r in rows):
-        tokens = logits.argmax(-1)
-    else:
-        tokens = torch.stack([_choose_one(line, row) for line, row in zip(logits, rows, strict=True)])
+    tokens = logits.argmax(-1)
+    for i, row in enumerate(rows):
+        if row.sampling.temperature == 0 and row.sampling.repetition_penalty == 1 and row.following is None:
+            continue
+        try:
+            tokens[i] = _choose_one(logits[i], row)
+        except Exception as error:  # noqa: BLE001 - told to the row whose it is
+            row.fail(error)
     return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
 
 
 def _choose_one(logits: Tensor, row: Row) -> Tensor:
     sampling = row.sampling
+    if row.following is not None:
+        allowed = row.following.allowed(len(logits)).to(logits.device)
+        logits = logits.masked_fill(~allowed, -math.inf)
     if sampling.repetition_penalty != 1 and row.spoken.ids:
         seen = torch.tensor(sorted(set(row.spoken.ids)), device=logits.device)
         value = logits[seen]
         penalised = torch.where(value > 0, value / sampling.repetition_penalty, value * sampling.repetition_penalty)
         logits = logits.index_copy(0, seen, penalised)
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
+    token = logits.argmax(-1) if sampling.temperature == 0 else _drawn(logits, row)
+    if row.following is not None:
+        row.following.take(int(token))
+    return token
+
+
+def _drawn(logits: Tensor, row: Row) -> Tensor:
+    """A token by chance, of those that the row's settings leave."""
+    sampling = row.sampling
     ordered, index = (logits / sampling.temperature).sort(descending=True, stable=True)
     if sampling.top_k:
         ordered = ordered[: sampling.top_k]

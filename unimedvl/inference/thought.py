@@ -5,8 +5,13 @@ from __future__ import annotations
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def split_thought(text: str) -> tuple[str, str]:
-    """Reasoning between think tags and what follows: (thought, answer). An unclosed tag is all thought."""
+def split_thought(text: str, thinks: bool = True) -> tuple[str, str]:
+    """Reasoning between think tags and what follows: (thought, answer). An unclosed tag is all thought.
+
+    thinks: whether tags are tags; where an answer must be JSON, for one, they are part of it.
+    """
+    if not thinks:
+        return "", text.strip()
     start, end = text.find("<think>"), text.find("</think>")
     if start < 0:
         return "", text.strip()
@@ -21,11 +26,11 @@ class ThoughtFilter:
     The answers of `push` joined are the answer with its outer spaces off, the thoughts joined the thought.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thinks: bool = True) -> None:
         self._held = ""          # may be the beginning of a tag
         self._spaces = ""        # only shown once something follows
         self._begun = False
-        self._tags = [OPEN, CLOSE]
+        self._tags = [OPEN, CLOSE] if thinks else []
 
     def push(self, text: str) -> list[tuple[str, bool]]:
         """Pieces to show now: (text, whether it is thought)."""
