@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unimedvl.imaging.errors import ImagingError
+from unimedvl.imaging.errors import TooLarge
 
 # Start-of-frame markers of JPEG (ITU-T T.81, Table B.1) without DHT, JPG and DAC, and of JPEG-LS (T.87).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
@@ -13,10 +13,10 @@ _MOST_SCANS = 200
 
 
 def check_scans(data: bytes, name: str) -> None:
-    """Refuse a JPEG of so many scans that it is made to take long. Raises ImagingError."""
+    """Refuse a JPEG of so many scans that it is made to take long. Raises TooLarge."""
     scans = data.count(b"\xff\xda") if data[:2] == b"\xff\xd8" else 0
     if scans > _MOST_SCANS:
-        raise ImagingError(name, f"is a JPEG of {scans} scans; at most {_MOST_SCANS} are read")
+        raise TooLarge(name, f"is a JPEG of {scans} scans; at most {_MOST_SCANS} are read")
 
 
 def webp_size(head: bytes) -> tuple[int, int] | None:

@@ -26,6 +26,14 @@ class ImagingError(ValueError):
         return f"{self.source}: {self.problem}"
 
 
+class TooLarge(ImagingError):
+    """An image that is over the bounds of its reader."""
+
+
+class NotAnImage(ImagingError):
+    """What is of no kind that is read."""
+
+
 def _one_line(text: str, longest: int) -> str:
     """`text` without line breaks and control characters, its middle left out where it is too long."""
     text = "".join(c if c.isprintable() else " " for c in text)

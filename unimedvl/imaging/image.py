@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image as PillowImage
 
-from unimedvl.imaging.errors import ImagingError
+from unimedvl.imaging.errors import ImagingError, TooLarge
 from unimedvl.imaging.kind import detect
 from unimedvl.imaging.source import Bounds, Source, open_source
 from unimedvl.imaging.windowing import check_window
@@ -115,7 +115,7 @@ def read_image(source: Readable, options: ReadOptions | None = None, bounds: Bou
         except ImagingError:
             raise
         except MemoryError as error:
-            raise ImagingError(opened.name, "needs more memory than this machine has free") from error
+            raise TooLarge(opened.name, "needs more memory than this machine has free") from error
         except Exception as error:                    # decoders raise every type there is on damaged files
             problem = f"is a damaged, truncated or unsupported {_NAMES[kind]} ({_reason(error)})"
             raise ImagingError(opened.name, problem) from error

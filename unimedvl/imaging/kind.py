@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unimedvl.imaging.errors import ImagingError
+from unimedvl.imaging.errors import ImagingError, NotAnImage
 from unimedvl.imaging.source import Source, gunzip_head
 
 READABLE = "PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI"
@@ -43,7 +43,7 @@ def detect(source: Source) -> str:
     """One of "png", "jpeg", "tiff", "bmp", "webp", "dicom", "nifti".
 
     Raises:
-        ImagingError: it is none of these; says what it looks like where that is known.
+        NotAnImage: it is none of these; says what it looks like where that is known.
     """
     head = source.head(544)
     if head[128:132] == b"DICM":       # first: the preamble before it may pose as a TIFF, by PS3.10 7.1
@@ -59,7 +59,7 @@ def detect(source: Source) -> str:
         return "nifti"
     if _looks_like_bare_dicom(head):
         return "dicom"
-    raise ImagingError(source.name, f"is {_looks_like(head)}, which is no image read here; give {READABLE}")
+    raise NotAnImage(source.name, f"is {_looks_like(head)}, which is no image read here; give {READABLE}")
 
 
 def _detect_gzip(source: Source) -> str:
@@ -68,7 +68,7 @@ def _detect_gzip(source: Source) -> str:
         return "nifti"
     if not inside:
         raise ImagingError(source.name, "is a damaged or truncated gzip file; give a whole .nii.gz")
-    raise ImagingError(source.name, "is a gzip file without NIfTI inside; unpack it first, or give a .nii.gz")
+    raise NotAnImage(source.name, "is a gzip file without NIfTI inside; unpack it first, or give a .nii.gz")
 
 
 def _is_nifti(head: bytes) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from unimedvl.imaging.codestream import check_scans, webp_size
-from unimedvl.imaging.errors import ImagingError
+from unimedvl.imaging.errors import ImagingError, TooLarge
 from unimedvl.imaging.image import ReadOptions
 from unimedvl.imaging.source import Source, check_pixels
 from unimedvl.imaging.tiff import Layout, mend, opened, pages, unread, values
@@ -113,7 +113,7 @@ def _open(source: Source, kind: str, frame: int | None) -> PillowImage.Image:
         picture = PillowImage.open(source.stream, formats=(kind.upper(),))
     except PillowImage.DecompressionBombError as error:
         most = source.bounds.pixels / 1e6
-        raise ImagingError(source.name, f"is over {most:.4g} megapixels; at most {most:.4g} are read") from error
+        raise TooLarge(source.name, f"is over {most:.4g} megapixels; at most {most:.4g} are read") from error
     except PillowImage.UnidentifiedImageError as error:
         if kind == "tiff":
             raise unread(source.stream, source.name, 0) from error
@@ -139,7 +139,7 @@ def _check_page(source: Source, kind: str, picture: PillowImage.Image) -> None:
     if kind == "tiff":
         tile = [int(picture.tag_v2.get(tag, 1)) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
         if min(tile) > 0 and tile[0] * tile[1] > source.bounds.pixels:  # libtiff decodes whole tiles
-            raise ImagingError(source.name, f"has tiles of {tile[0]} x {tile[1]} pixels; it is damaged")
+            raise TooLarge(source.name, f"has tiles of {tile[0]} x {tile[1]} pixels; it is damaged")
     elif kind == "jpeg":
         source.stream.seek(0)
         check_scans(source.stream.read(), source.name)

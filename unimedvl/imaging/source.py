@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from unimedvl.imaging.errors import ImagingError
+from unimedvl.imaging.errors import ImagingError, TooLarge
 
 MAX_BYTES = 4 * 2**30          # of a file, and of what a compressed file unpacks to
 MAX_PIXELS = 100_000_000       # of one image, frame or slice
@@ -69,13 +69,13 @@ class Source:
     def check_frames(self, count: int, what: str) -> None:
         """Refuse more frames, pages or slices (`what`) than the bounds allow. Raises ImagingError."""
         if self.bounds.frames is not None and count > self.bounds.frames:
-            raise ImagingError(self.name, f"has {count} {what}; at most {self.bounds.frames} are read")
+            raise TooLarge(self.name, f"has {count} {what}; at most {self.bounds.frames} are read")
 
     def check_unpacked(self, size: int) -> None:
         """Refuse what takes more bytes unpacked than the bounds allow. Raises ImagingError."""
         if size > self.bounds.bytes:
-            raise ImagingError(self.name, f"unpacks to {_size(size)} or more; "
-                                          f"files that unpack to at most {_size(self.bounds.bytes)} are read")
+            raise TooLarge(self.name, f"unpacks to {_size(size)} or more; "
+                                      f"files that unpack to at most {_size(self.bounds.bytes)} are read")
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _check_size(name: str, size: int, most: int) -> None:
     if size == 0:
         raise ImagingError(name, "is empty (0 bytes); give an image file")
     if size > most:
-        raise ImagingError(name, f"is {_size(size)}; files up to {_size(most)} are read")
+        raise TooLarge(name, f"is {_size(size)}; files up to {_size(most)} are read")
 
 
 def _size(count: int) -> str:
@@ -157,7 +157,7 @@ def check_pixels(name: str, width: int, height: int, most: int = MAX_PIXELS) -> 
         raise ImagingError(name, f"is {width} x {height} pixels; an image needs at least 1 x 1")
     if width * height > most:
         megapixels = width * height / 1e6
-        raise ImagingError(
+        raise TooLarge(
             name, f"is {width} x {height} pixels ({megapixels:.4g} megapixels); at most {most / 1e6:.4g} are read"
         )
 
