@@ -66,11 +66,13 @@ _REGIONS = {
     "SPINE": ("421060004", "Spine"), "STOMACH": ("69695003", "Stomach"), "THYROID": ("69748006", "Thyroid"),
     "TSPINE": ("122495006", "Thoracic spine"),
 }  # fmt: skip
-# Parts of which a person has two: without a side, an image of one is not well described (PS3.3 C.7.3.1).
-PAIRED = frozenset(
-    ("BREAST", "EYE", "RETINA", "FOOT", "HAND", "HIP", "KIDNEY", "KNEE", "LUNG", "SHOULDER", "ANKLE", "WRIST", "ELBOW",
-     "FEMUR", "TIBIA", "HUMERUS", "OVARY", "EAR", "ARM", "LEG", "THIGH", "CALF", "FINGER", "TOE", "CLAVICLE",
-     "SCAPULA", "FOREARM", "EXTREMITY", "MAXILLA", "ORBIT", "ADRENAL")
+# Parts of which a person has one: an image of another needs a side to be well described (PS3.3 C.7.3.1).
+UNPAIRED = frozenset(
+    ("ABDOMEN", "ABDOMENPELVIS", "AORTA", "BLADDER", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "COCCYX",
+     "COLON", "CSPINE", "CTSPINE", "ESOPHAGUS", "GALLBLADDER", "HEAD", "HEADNECK", "HEART", "JAW", "LIVER", "LSPINE",
+     "LSSPINE", "MEDIASTINUM", "NECK", "NECKCHEST", "NECKCHESTABDOMEN", "PANCREAS", "PELVIS", "PROSTATE", "RECTUM",
+     "SKULL", "SPINE", "SPLEEN", "SSPINE", "STERNUM", "STOMACH", "THYROID", "TLSPINE", "TRACHEA", "TSPINE", "UTERUS",
+     "WHOLEBODY")
 )  # fmt: skip
 # Where the images say no part of the body, what the modality shows.
 _PART_OF = {"OP": "EYE", "OPT": "EYE", "OAM": "EYE", "OPM": "EYE", "MG": "BREAST", "DMS": "SKIN"}

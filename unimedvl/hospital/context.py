@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pydicom
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pydicom.valuerep import PersonName
@@ -57,6 +58,14 @@ _IMAGE = (
     "ContainerIdentifier", "IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence",
     "SpecimenDescriptionSequence", "OpticalPathSequence",
 )  # fmt: skip
+OF_ONE_FRAME = frozenset((
+    uid.CTImageStorage, uid.MRImageStorage, uid.ComputedRadiographyImageStorage, uid.SecondaryCaptureImageStorage,
+    uid.DigitalXRayImageStorageForPresentation, uid.DigitalXRayImageStorageForProcessing, uid.UltrasoundImageStorage,
+    uid.DigitalMammographyXRayImageStorageForPresentation, uid.DigitalMammographyXRayImageStorageForProcessing,
+    uid.PositronEmissionTomographyImageStorage, uid.VLEndoscopicImageStorage, uid.VLMicroscopicImageStorage,
+    uid.VLSlideCoordinatesMicroscopicImageStorage, uid.VLPhotographicImageStorage,
+    uid.DermoscopicPhotographyImageStorage,
+))  # fmt: skip
 _FORMS = {
     "DA": re.compile(r"\d{8}"),
     "TM": re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"),
@@ -192,9 +201,12 @@ def _header(dataset: Dataset) -> Dataset:
     """What results need of an image, cleaned."""
     kept = Dataset()
     for keyword in (*_PATIENT, *_STUDY, *_IMAGE):
-        if keyword not in dataset:
+        try:
+            element = deepcopy(dataset[keyword]) if keyword in dataset else None
+        except Exception:  # noqa: BLE001 - pydicom raises every type there is on damaged values, which are none
+            element = None
+        if element is None:
             continue
-        element = deepcopy(dataset[keyword])
         if element.VR == "PN":
             names = element.value if element.VM > 1 else [element.value]
             names = [PersonName(str(name or "")) for name in names]  # without the encoding that it was read with
@@ -207,6 +219,9 @@ def _header(dataset: Dataset) -> Dataset:
         kept.add(element)
     if str(kept.get("PatientSex") or "") not in _SEXES:
         kept.pop("PatientSex", None)
+    methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if kept.get("PatientIdentityRemoved") == "YES" and not any(kept.get(m) for m in methods):
+        kept.DeidentificationMethod = "Not stated by the source image"  # type 1C
     return kept
 
 
@@ -264,9 +279,14 @@ def _padded(frames: Sequence[int | None], headers: Sequence[Dataset]) -> Sequenc
 
 
 def _frame(header: Dataset, frame: int | None, number: int) -> int | None:
-    """The frame as DICOM counts, from 1; None where the image has only one: single-frame classes allow no number."""
-    count = int(header.get("NumberOfFrames") or 1)
+    """The frame as DICOM counts, from 1; None where there is one, or the class is of one: those allow no number."""
+    try:
+        count = int(header.get("NumberOfFrames") or 1)
+    except ValueError as error:
+        raise HospitalError(f"image {number} has a NumberOfFrames that is no number; it is damaged") from error
     if frame is None or (count == 1 and frame == 0):
+        return None
+    if header.SOPClassUID in OF_ONE_FRAME:  # the file breaks its class; which frame it was can't be told
         return None
     if not 0 <= frame < count:
         raise HospitalError(f"image {number} has {count} frames, counted from 0; {frame} is none of them")

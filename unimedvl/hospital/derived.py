@@ -5,6 +5,7 @@ All are marked: Synthetic Data YES, derived and secondary, for research, with wh
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime
 from typing import Literal
 
@@ -107,10 +108,13 @@ def _put_pixels(image: Dataset, array: np.ndarray) -> None:
     image.SamplesPerPixel, image.PhotometricInterpretation = (1, "MONOCHROME2") if grey else (3, "RGB")
     if not grey:
         image.PlanarConfiguration = 0
-    image.BitsAllocated = image.BitsStored = 8
-    image.HighBit, image.PixelRepresentation = 7, 0
-    data = np.ascontiguousarray(stored).tobytes()
-    image.add_new("PixelData", "OB", data + b"\0" * (len(data) % 2))
+    # MR Image Storage asks for 16 allocated bits (PS3.3 C.8.3.1).
+    image.BitsAllocated = 16 if image.SOPClassUID == MRImageStorage else 8
+    image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 7, 0
+    if grey:
+        image.WindowCenter, image.WindowWidth = "128", "256"
+    data = np.ascontiguousarray(stored, "<u2" if image.BitsAllocated == 16 else np.uint8).tobytes()
+    image.add_new("PixelData", "OW" if image.BitsAllocated == 16 else "OB", data + b"\0" * (len(data) % 2))
 
 
 def _put_marks(image: Dataset, result: ImageResult, context: StudyContext, maker: Maker, at: datetime) -> None:
@@ -151,7 +155,7 @@ def _put_place(image: Dataset, context: StudyContext) -> None:
         image.BodyPartExamined = part
     if context.laterality:
         image.Laterality = context.laterality
-    elif not part or part in coding.PAIRED:
+    elif part not in coding.UNPAIRED:
         image.Laterality = ""
     image.PatientOrientation = ""
     if len(context.sources) != 1:
@@ -179,7 +183,7 @@ def _put_mr(image: Dataset, context: StudyContext) -> None:
     for keyword in ("FrameOfReferenceUID", "PositionReferenceIndicator", "PatientPosition", "ImageOrientationPatient",
                     "SliceThickness", "SpacingBetweenSlices", "MagneticFieldStrength"):  # fmt: skip
         if keyword in source:
-            image[keyword] = source[keyword]
+            image[keyword] = deepcopy(source[keyword])
     if not all(source.get(k) for k in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")):
         raise HospitalError("the MR image says no position, orientation or spacing; store the result as secondary")
     for keyword in ("PositionReferenceIndicator", "PatientPosition", "SliceThickness"):

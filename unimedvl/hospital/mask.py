@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from unimedvl.hospital import coding
-from unimedvl.hospital.context import StudyContext
+from unimedvl.hospital.context import OF_ONE_FRAME, StudyContext
 from unimedvl.hospital.error import HospitalError
 from unimedvl.hospital.identity import (
     MANUFACTURER,
@@ -21,9 +23,19 @@ from unimedvl.hospital.identity import (
     uid_from,
 )
 from unimedvl.imaging import resize
+from unimedvl.imaging.dicom_grey import functional_group
 from unimedvl.inference.results import ImageResult
 
 SERIES_NUMBER = 9002
+# Where a multi-frame image keeps the place of a frame (PS3.3 C.7.6.16.2), and what of it says so.
+_MACROS = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+}
+_PLACED = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+_OF_FRAMES = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+              "ImageOrientationSlide", "DimensionIndexSequence", "DimensionOrganizationType")  # fmt: skip
 
 
 def on_source(result: ImageResult, rows: int, columns: int) -> np.ndarray:
@@ -44,8 +56,7 @@ def segmentation(
     """A binary segmentation of one segment, with its file meta information: save it with `save_as`.
 
     target: what was outlined, in words. Known ones become codes (`coding.named`); the words are the label.
-    context: of the one image that was segmented, with its frame. Of a multi-frame image only that frame is stored;
-        an empty mask is stored as a frame without a mark.
+    context: of the one image that was segmented, with its frame. An empty mask is stored as a frame without a mark.
     at: when it was made; now where None. number: InstanceNumber.
 
     Raises:
@@ -62,28 +73,11 @@ def segmentation(
     if min(rows, columns) < 1:
         raise HospitalError("the image says no Rows and Columns, so no mask can be laid on it")
     maker, at = Maker.of(result), moment(at, context)
-    what = coding.named(target)
-    algorithm = hd.AlgorithmIdentificationSequence(maker.name, codes.cid7162.ArtificialIntelligence, maker.version)
-    segment = hd.seg.SegmentDescription(
-        1,
-        target.strip()[:64],
-        what.category,
-        what.kind,
-        "AUTOMATIC",
-        algorithm,
-        tracking_uid=uid_from("tracking", instance_uid("seg", context, result, target)),
-        tracking_id=target.strip()[:64],
-    )
-    if what.side is not None:
-        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [
-            hd.sr.CodedConcept.from_code(what.side)
-        ]
-    segment.SegmentDescription = f"{target.strip()[:200]}. {maker.notice}"[:1024]
     document = hd.seg.Segmentation(
-        source_images=[source],
-        pixel_array=_frames(on_source(result, rows, columns), source, frame),
+        source_images=[_plane(source, frame)],
+        pixel_array=on_source(result, rows, columns),
         segmentation_type="BINARY",
-        segment_descriptions=[segment],
+        segment_descriptions=[_segment(target.strip(), maker, instance_uid("seg", context, result, target))],
         series_instance_uid=series_uid("seg", context, result),
         series_number=SERIES_NUMBER,
         sop_instance_uid=instance_uid("seg", context, result, target),
@@ -95,8 +89,10 @@ def segmentation(
         content_label="AI_MASK",
         content_description=target.strip()[:64],
         content_qualification="RESEARCH",
+        omit_empty_frames=False,
         contributing_equipment=[maker.contribution("Outlined the segment.", at, synthesizing=False)],
     )
+    _refer(document, source, frame)
     context.put_into(document)
     maker.put_into(document)
     put_times(document, at)
@@ -104,13 +100,72 @@ def segmentation(
     return document
 
 
-def _frames(mask: np.ndarray, source: Dataset, frame: int | None) -> np.ndarray:
-    """The mask at its frame's place among all frames of a multi-frame image; the others are left out later."""
+def stored_mask(document: Dataset) -> np.ndarray:
+    """The mask [rows, columns] bool of a document that `segmentation` wrote."""
+    bits = np.unpackbits(np.frombuffer(document.PixelData, np.uint8), bitorder="little")
+    return bits[: document.Rows * document.Columns].reshape(document.Rows, document.Columns).astype(bool)
+
+
+def _segment(target: str, maker: Maker, uid: str) -> Dataset:
+    """What is outlined, by which algorithm (PS3.3 C.8.20.4)."""
+    import highdicom as hd
+
+    what = coding.named(target)
+    algorithm = hd.AlgorithmIdentificationSequence(maker.name, codes.cid7162.ArtificialIntelligence, maker.version)
+    segment = hd.seg.SegmentDescription(
+        1,
+        target[:64],
+        what.category,
+        what.kind,
+        "AUTOMATIC",
+        algorithm,
+        tracking_uid=uid_from("tracking", uid),
+        tracking_id=target[:64],
+    )
+    if what.side is not None:
+        side = hd.sr.CodedConcept.from_code(what.side)
+        segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [side]
+    segment.SegmentDescription = f"{target[:200]}. {maker.notice}"[:1024]
+    return segment
+
+
+def _plane(source: Dataset, frame: int | None) -> Dataset:
+    """The image as highdicom lays a mask on it: one plane, in space only where all of its place is known.
+
+    highdicom takes all frames of a multi-frame image or none, and none that lie nowhere, such as those of ultrasound.
+    So a frame is given as an image of one frame, and `_refer` names the real one afterwards.
+    """
     count = int(source.get("NumberOfFrames") or 1)
-    if count == 1:
-        return mask if "NumberOfFrames" not in source else mask[None]
-    if frame is None:
+    if count > 1 and frame is None and source.SOPClassUID not in OF_ONE_FRAME:
         raise HospitalError(f"the image has {count} frames; say which of them was segmented")
-    stack = np.zeros((count, *mask.shape), bool)
-    stack[frame - 1] = mask
-    return stack
+    plane = Dataset()
+    plane.update({e.tag: deepcopy(e) for e in source if e.keyword not in _OF_FRAMES})
+    for macro, keywords in _MACROS.items():
+        group = functional_group(source, (frame or 1) - 1, macro)
+        for keyword in keywords if group is not source else ():
+            if group.get(keyword) is not None:
+                plane[keyword] = deepcopy(group[keyword])
+    if "NumberOfFrames" in source:
+        plane.SOPClassUID = SecondaryCaptureImageStorage
+    if not all(plane.get(k) for k in _PLACED):
+        plane.pop("FrameOfReferenceUID", None)
+        plane.SOPClassUID = SecondaryCaptureImageStorage  # which needs no frame of reference
+    return plane
+
+
+def _refer(document: Dataset, source: Dataset, frame: int | None) -> None:
+    """Name the image and frame that were segmented; leave out what an image without a place in space lacks."""
+    for item in document.ReferencedSeriesSequence[0].ReferencedInstanceSequence:
+        item.ReferencedSOPClassUID = source.SOPClassUID
+    for group in document.PerFrameFunctionalGroupsSequence:
+        for derivation in group.get("DerivationImageSequence", []):
+            for item in derivation.SourceImageSequence:
+                item.ReferencedSOPClassUID = source.SOPClassUID
+                if frame is not None:
+                    item.ReferencedFrameNumber = frame
+    if "FrameOfReferenceUID" not in document:
+        document.PatientOrientation = source.get("PatientOrientation") or ""
+        for shared in document.get("SharedFunctionalGroupsSequence", []):
+            measures = shared.get("PixelMeasuresSequence")
+            if measures and not measures[0].get("SliceThickness"):
+                del shared.PixelMeasuresSequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
@@ -13,7 +12,9 @@ from pydicom.sr.coding import Code
 from unimedvl.hospital import coding
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.identity import MANUFACTURER, Maker, instance_uid, uid_from
+from unimedvl.hospital.mask import stored_mask
 from unimedvl.hospital.report import Evaluation, certainty, explained, observer, spoken_in, told
+from unimedvl.imaging.dicom_grey import functional_group
 from unimedvl.inference.results import TextResult
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def measurement_report(
     measured = sr.ContainerContentItem(codes.DCM.ImagingMeasurements, relationship_type="CONTAINS")
     groups = list(_whole(result, context, maker, evaluations))
     for mask in masks:
-        groups += _area(mask, maker)
+        groups += _area(mask, context, maker)
     measured.ContentSequence = sr.ContentSequence(groups)
     items.append(measured)
     words = sr.ContainerContentItem(QUALITATIVE, relationship_type="CONTAINS")
@@ -96,46 +97,50 @@ def _code(evaluation: Evaluation) -> Code | None:
     return None if what.side is not None else known
 
 
-def _area(mask: Dataset, maker: Maker) -> list[Dataset]:
-    """The area of each segment of a mask (TID 1410), where its pixels have a size in millimetres."""
+def _area(mask: Dataset, context: StudyContext, maker: Maker) -> Sequence[Dataset]:
+    """The area of a mask (TID 1410), in square millimetres where its image says the size of its pixels.
+
+    Only spacing in the patient counts, not that at the detector of a projection (Imager Pixel Spacing).
+    """
     from highdicom import sr
 
-    spacing = _spacing(mask)
-    groups: list[Dataset] = []
-    if spacing is None:
-        return groups
-    pixels = np.unpackbits(np.frombuffer(mask.PixelData, np.uint8), bitorder="little")
-    count = int(pixels[: mask.Rows * mask.Columns * int(mask.NumberOfFrames)].sum())
     source = mask.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
-    segment = mask.SegmentSequence[0]
-    reference = sr.ReferencedSegmentationFrame(
-        mask.SOPClassUID,
-        mask.SOPInstanceUID,
-        1,
-        1,
-        sr.SourceImageForSegmentation(source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID),
-    )
-    groups += sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+    uid, segment = source.ReferencedSOPInstanceUID, mask.SegmentSequence[0]
+    frame = mask.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+    spacing = _spacing(context, uid, frame.get("ReferencedFrameNumber"))
+    if spacing is None:
+        return ()
+    numbers = None if "ReferencedFrameNumber" not in frame else [int(frame.ReferencedFrameNumber)]
+    area = round(int(stored_mask(mask).sum()) * spacing[0] * spacing[1], 2)
+    group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
-        referenced_segment=reference,
+        referenced_segment=sr.ReferencedSegmentationFrame(
+            mask.SOPClassUID,
+            mask.SOPInstanceUID,
+            1,
+            1,
+            sr.SourceImageForSegmentation(source.ReferencedSOPClassUID, uid, numbers),
+        ),
         finding_type=_first(segment.SegmentedPropertyTypeCodeSequence),
         finding_category=_first(segment.SegmentedPropertyCategoryCodeSequence),
         algorithm_id=sr.AlgorithmIdentification(maker.name, maker.version, manufacturer=MANUFACTURER),
-        measurements=[
-            sr.Measurement(codes.SCT.Area, round(count * spacing[0] * spacing[1], 2), _SQUARE_MM),
-        ],
+        measurements=[sr.Measurement(codes.SCT.Area, area, _SQUARE_MM)],
     )
-    return groups
+    for item in group[0].ContentSequence:
+        if item.ValueType == "IMAGE" and "ReferencedSegmentNumber" in item.ReferencedSOPSequence[0]:
+            del item.ReferencedSOPSequence[0].ReferencedSegmentNumber  # beside a frame it may not stand (C.18.4)
+    return group
 
 
 def _first(sequence: Sequence[Dataset]) -> Code:
     return Code(sequence[0].CodeValue, sequence[0].CodingSchemeDesignator, sequence[0].CodeMeaning)
 
 
-def _spacing(mask: Dataset) -> tuple[float, float] | None:
-    for group in (mask.get("SharedFunctionalGroupsSequence") or [None])[:1]:
-        measures = group.get("PixelMeasuresSequence") if group is not None else None
-        if measures and measures[0].get("PixelSpacing"):
-            row, column = measures[0].PixelSpacing
-            return float(row), float(column)
+def _spacing(context: StudyContext, uid: str, frame: int | None) -> tuple[float, float] | None:
+    """Row and column spacing in millimetres of the image that a mask is of."""
+    for source in context.sources:
+        if source.SOPInstanceUID == uid:
+            place = functional_group(source, (frame or 1) - 1, "PixelMeasuresSequence")
+            if len(place.get("PixelSpacing") or ()) == 2:
+                return float(place.PixelSpacing[0]), float(place.PixelSpacing[1])
     return None
