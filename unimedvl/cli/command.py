@@ -16,7 +16,7 @@ EXTRAS = {
     "scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo",
     "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray", "dicomanonymizer": "privacy",
     "tensorboard": "train", "nltk": "eval", "rouge_score": "eval", "sacrebleu": "eval", "pycocoevalcap": "eval",
-    "sklearn": "eval", "torchmetrics": "eval",
+    "sklearn": "eval", "torchmetrics": "eval", "sqlalchemy": "serve", "psycopg": "postgres",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from unimedvl.cli import chat, data, doctor, evaluation, keys, models, phantoms, pictures, text, training
+from unimedvl.cli import audit, chat, data, doctor, evaluation, keys, models, phantoms, pictures, text, training
 from unimedvl.cli.command import ended
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def _program(
     pass
 
 
-for _group in (text, pictures, chat, training, phantoms, data, evaluation, keys, models, doctor):
+for _group in (text, pictures, chat, training, phantoms, data, evaluation, keys, audit, models, doctor):
     _group.register(app)
 
 
