@@ -11,6 +11,7 @@ import typer
 from typer import Argument, Option
 
 from unimedvl.cli.command import Failure, command
+from unimedvl.cli.documents import DocumentOptions
 from unimedvl.cli.options import (
     DrawingOptions,
     ModelOptions,
@@ -43,6 +44,8 @@ class GivenOptions:
     text: SamplingOptions
     draw: DrawingOptions
     output: OutputOptions
+    documents: DocumentOptions
+    target: str | None = None  # what a mask outlines
 
 
 def generate(
@@ -51,13 +54,14 @@ def generate(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
     modality: Annotated[str | None, Option(help="Such as cxr, mri, his or cfp; put before the caption.")] = None,
     think: Annotated[bool, Option("--think", help="Plan in words before drawing.")] = False,
 ) -> None:
     """Draw an image from a description."""
     _check_words("generate", caption, "Chest X-ray with cardiomegaly")
     _draw(
-        "generate", None, None, GivenOptions(model, text, draw, output),
+        "generate", None, None, GivenOptions(model, text, draw, output, documents),
         lambda m, _, options: m.generate(caption, modality=modality, think=think, **options),
     )  # fmt: skip
 
@@ -70,10 +74,11 @@ def edit(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
 ) -> None:
     """Change an image as told in words."""
     _check_words("edit", instruction, "Remove the effusion")
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents)
     _draw("edit", image, read, given, lambda m, i, options: m.edit(i, instruction, **options))
 
 
@@ -84,10 +89,11 @@ def stain(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
     her2: Annotated[Literal["0", "1+", "2+", "3+"], Option(help="Level to stain for.")] = "3+",
 ) -> None:
     """Draw the HER2 immunohistochemistry of an H&E image."""
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents)
     _draw("stain", image, read, given, lambda m, i, options: m.stain(i, her2, **options))
 
 
@@ -98,9 +104,10 @@ def upscale(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
 ) -> None:
     """Draw an image at four times its resolution."""
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents)
     _draw("upscale", image, read, given, lambda m, i, options: m.upscale(i, **options))
 
 
@@ -111,6 +118,7 @@ def translate(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
     to: Annotated[str, Option(help="Sequence or modality to draw, such as flair.", show_default=False)],
     source: Annotated[
         str | None, Option("--from", help="What the image is, such as t2; guessed from --to where left out.")
@@ -118,7 +126,7 @@ def translate(
 ) -> None:
     """Draw the same anatomy in another sequence or modality."""
     _check_words("translate --to", to, "flair")
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents)
     _draw("translate", image, read, given, lambda m, i, options: m.translate(i, to, source, **options))
 
 
@@ -130,10 +138,11 @@ def counterfactual(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
 ) -> None:
     """Draw the same patient with a change, and explain it."""
     _check_words("counterfactual", change, "resolution of the left effusion")
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents)
     _draw("counterfactual", image, read, given, lambda m, i, options: m.counterfactual(i, change, **options))
 
 
@@ -145,10 +154,11 @@ def segment(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
 ) -> None:
     """Outline a structure: the drawing, and beside it the mask in black and white as NAME-mask.png."""
     _check_words("segment", target, "vessels")
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents, target)
     _draw("segment", image, read, given, lambda m, i, options: m.segment(i, target, **options))
 
 
@@ -159,9 +169,10 @@ def reconstruct(
     text: SamplingOptions,
     draw: DrawingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
 ) -> None:
     """Draw the input again, a check of what the model keeps of it."""
-    given = GivenOptions(model, text, draw, output)
+    given = GivenOptions(model, text, draw, output, documents)
     _draw("reconstruct", image, read, given, lambda m, i, options: m.reconstruct(i, **options))
 
 
@@ -178,20 +189,24 @@ def _draw(task: str, image: Path | None, read: ReadingOptions | None, given: Giv
     if mask is not None:
         free_file(str(mask), given.draw.force)
     pixels = read.read([image])[0] if image is not None else None
+    files, images = ([image], [pixels]) if image is not None else ([], [])
+    documents = given.documents.prepare(files, images, given.draw.force)
     sampling, _ = given.text.sampling(given.model.seed), given.draw.width_and_height
     model = given.model.load(generation=True, progress=terminal.progress)
     terminal.introduce(model)
     with terminal.steps(task) as on_step:
         options = {"seed": given.model.seed, "sampling": sampling, "on_step": on_step}
         result = call(model, pixels, options | given.draw.settings(model, task))
-    _save(terminal, result, place, mask)
+    _save(terminal, result, place, mask, documents.write(result, given.target))
 
 
-def _save(terminal: Terminal, result: ImageResult, place: Path, mask: Path | None) -> None:
+def _save(
+    terminal: Terminal, result: ImageResult, place: Path, mask: Path | None, documents: dict[str, str]
+) -> None:
     from unimedvl.imaging import save_png
 
     result.save(place)
-    told = {"file": str(place)}
+    told = {"file": str(place)} | documents
     if mask is not None:
         inside = result.mask
         save_png(inside[..., None].repeat(3, axis=2).astype("uint8") * 255, mask, result.provenance)
@@ -201,6 +216,6 @@ def _save(terminal: Terminal, result: ImageResult, place: Path, mask: Path | Non
         return
     if result.thought:
         terminal.note(result.thought)
-    for line in (result.text, place, mask):
+    for line in (result.text, place, mask, *documents.values()):
         if line:
             terminal.line(line)

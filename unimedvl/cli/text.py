@@ -9,6 +9,7 @@ import typer
 from typer import Argument, Option
 
 from unimedvl.cli.command import Failure, command
+from unimedvl.cli.documents import DocumentOptions
 from unimedvl.cli.options import ModelOptions, OutputOptions, ReadingOptions, SamplingOptions
 from unimedvl.cli.terminal import Terminal
 
@@ -30,6 +31,7 @@ def ask(
     read: ReadingOptions,
     text: SamplingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
     think: Annotated[bool, Option("--think", help="Reason first; the reasoning goes to standard error.")] = False,
 ) -> None:
     """Answer a question on one image or several."""
@@ -40,7 +42,7 @@ def ask(
         raise Failure(f"{question}: an image and no question; put the question after it, in quotes")
     if not images and " " not in question and question.lower().endswith(_IMAGES):
         raise Failure(f"{question}: no such file, and no question after it, as in: unimedvl ask scan.dcm 'What is it?'")
-    _answer("ask", [Path(i) for i in images], question, model, read, text, output, think)
+    _answer("ask", [Path(i) for i in images], question, model, read, text, output, documents, think)
 
 
 def report(
@@ -49,9 +51,10 @@ def report(
     read: ReadingOptions,
     text: SamplingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
 ) -> None:
     """Write findings and impression of a study."""
-    _answer("report", images, "", model, read, text, output)
+    _answer("report", images, "", model, read, text, output, documents)
 
 
 def _answer(
@@ -62,15 +65,21 @@ def _answer(
     read: ReadingOptions,
     text: SamplingOptions,
     output: OutputOptions,
+    documents: DocumentOptions,
     think: bool = False,
 ) -> None:
     terminal = Terminal(output)
     pixels = read.read(images)
+    written = documents.prepare(images, pixels)
     sampling = text.sampling(model.seed)
     loaded = model.load(generation=False, progress=terminal.progress)
     terminal.introduce(loaded)
     result = terminal.speak(
         loaded.stream(task, pixels, words, sampling=sampling, seed=model.seed, think=think)
     )
+    told = written.write(result)
     if output.json:
-        terminal.document(result.to_dict())
+        terminal.document(told | result.to_dict())
+    else:
+        for file in told.values():
+            terminal.note(file)

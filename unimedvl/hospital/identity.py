@@ -121,11 +121,14 @@ def moment(at: datetime | None, context: StudyContext) -> datetime:
     return at.replace(microsecond=0)
 
 
-def put_times(dataset: Dataset, at: datetime, content: bool = True) -> None:
-    """When the instance, and its content, was made."""
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
-    if content:
-        dataset.ContentDate, dataset.ContentTime = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
+def put_times(dataset: Dataset, at: datetime) -> None:
+    """When the instance and its content were made; all that contributed now is told by the same time."""
+    date, time = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date, time
+    dataset.ContentDate, dataset.ContentTime = date, time
+    for item in dataset.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = date + time
 
 
 def _content(result: Result) -> str:

@@ -145,7 +145,7 @@ def _plane(source: Dataset, frame: int | None) -> Dataset:
         for keyword in keywords if group is not source else ():
             if group.get(keyword) is not None:
                 plane[keyword] = deepcopy(group[keyword])
-    if "NumberOfFrames" in source:
+    if source.SOPClassUID not in OF_ONE_FRAME:
         plane.SOPClassUID = SecondaryCaptureImageStorage
     if not all(plane.get(k) for k in _PLACED):
         plane.pop("FrameOfReferenceUID", None)
@@ -163,6 +163,9 @@ def _refer(document: Dataset, source: Dataset, frame: int | None) -> None:
                 item.ReferencedSOPClassUID = source.SOPClassUID
                 if frame is not None:
                     item.ReferencedFrameNumber = frame
+    organization = uid_from("dimensions", document.SOPInstanceUID)  # highdicom's is a random one
+    for item in (*document.DimensionOrganizationSequence, *document.DimensionIndexSequence):
+        item.DimensionOrganizationUID = organization
     if "FrameOfReferenceUID" not in document:
         document.PatientOrientation = source.get("PatientOrientation") or ""
         for shared in document.get("SharedFunctionalGroupsSequence", []):
