@@ -17,6 +17,7 @@ EXTRAS = {
     "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray", "dicomanonymizer": "privacy",
     "tensorboard": "train", "nltk": "eval", "rouge_score": "eval", "sacrebleu": "eval", "pycocoevalcap": "eval",
     "sklearn": "eval", "torchmetrics": "eval", "sqlalchemy": "serve", "psycopg": "postgres",
+    "highdicom": "hospital", "fhir": "hospital", "pynetdicom": "hospital", "dicomweb_client": "hospital",
 }  # fmt: skip
 
 
