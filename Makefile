@@ -17,6 +17,8 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 
 # The browser that test-e2e drives, and what drives it.
 CHROMIUM ?= chromium
+# Whether PostgreSQL is there, which Debian keeps away from the PATH.
+POSTGRES := { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1
 E2E_LOCK := tests/e2e/requirements.lock
 E2E_STAMP := $(VENV)/installed-e2e
 
@@ -55,13 +57,18 @@ demo: $(STAMP)  ## run every task on real files and simulated studies, as one pa
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-e2e: $(E2E_STAMP)  ## test the pages in a real browser, and full disks (installs chromium where it may)
+test-e2e: $(E2E_STAMP)  ## test pages in a browser, full disks, databases (installs chromium and postgresql where it may)
 	@command -v $(CHROMIUM) >/dev/null 2>&1 \
 		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing chromium" \
 			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; } >/dev/null 2>&1; \
 			command -v $(CHROMIUM) >/dev/null 2>&1; } \
 		|| { echo "test-e2e needs the browser chromium, which can't be installed here; as root on Debian:" \
 			"apt-get install chromium, or name another with CHROMIUM=/path/to/it" >&2; exit 1; }
+	@$(POSTGRES) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing postgresql" \
+			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y postgresql; } >/dev/null 2>&1; \
+			$(POSTGRES); } \
+		|| { echo "test-e2e needs PostgreSQL, which can't be installed here; as root on Debian:" \
+			"apt-get install postgresql" >&2; exit 1; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 $(E2E_STAMP): $(STAMP) $(E2E_LOCK)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Float,
+    Identity,
     Integer,
     MetaData,
     Table,
@@ -60,7 +61,8 @@ class _Utc(TypeDecorator):
 audit = Table(
     "unimedvl_audit",
     MetaData(),
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    # Identity: in PostgreSQL a role then needs no right to a sequence beside that to the table.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
     Column("at", _Utc, nullable=False, index=True),
     Column("request", Text, nullable=False),
     Column("who", Text, nullable=False),
