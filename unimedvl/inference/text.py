@@ -145,7 +145,8 @@ class Speech:
     def __init__(self, model: UnifiedModel, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.special = model.config.special
-        self.rows: list[Row] = []
+        self.rows: list[Row] = []  # first those that have seats, in their order
+        self.seats = model.new_seats()
         self._chosen: tuple[list[Row], Tensor] = ([], torch.empty(0))  # where they still are on the device
 
     def join(self, context: Context, sampling: Sampling) -> Row:
@@ -156,6 +157,7 @@ class Speech:
         self.rows.append(row)
         return row
 
+    @torch.inference_mode()
     def step(self) -> list[tuple[Row, str]]:
         """One token for every row: the rows and the text that each can show now. Rows that end leave.
 
@@ -176,12 +178,35 @@ class Speech:
             self.leave(row)
         return said
 
+    @torch.inference_mode()
     def leave(self, row: Row) -> None:
         """Take a row out; one that has not ended is cancelled. Its context can go on."""
+        self._stand(row)
         self.rows.remove(row)
         if not row.done:
             row.cancel()
         row.leave(self.special.text_close)
+
+    def _sit(self) -> None:
+        """Give seats to those who have none, where several speak; take them from those who have outgrown them."""
+        for row in self.rows[: len(self.seats.taken)]:
+            if not self.seats.fits(row.context.cache):
+                self._stand(row)
+        if len(self.rows) < 2:
+            return
+        for row in self.rows[len(self.seats.taken) :]:
+            if self.seats.fits(row.context.cache):
+                self.seats.sit(row.context.cache)
+        self._order()
+
+    def _stand(self, row: Row) -> None:
+        if row.context.cache in self.seats.taken:
+            self.seats.rise(row.context.cache)
+            self._order()
+
+    def _order(self) -> None:
+        places = {id(cache): number for number, cache in enumerate(self.seats.taken)}
+        self.rows.sort(key=lambda row: places.get(id(row.context.cache), len(places)))
 
     def _ids(self) -> Tensor:
         before, tokens = self._chosen
@@ -192,15 +217,17 @@ class Speech:
 
     def _logits(self) -> tuple[Tensor, list[Row]]:
         """Scores of the next tokens of the rows that can be scored, and these rows."""
+        self._sit()
         ids = self._ids()
         try:
-            return self.model.logits([r.context.cache for r in self.rows], ids), list(self.rows)
+            return self.model.logits([r.context.cache for r in self.rows], ids, self.seats), list(self.rows)
         except Exception as error:  # noqa: BLE001 - told to the row whose it is
             if len(self.rows) == 1:
                 self._fail(self.rows[0], error)
                 return torch.empty(0), []
         scored = []  # nothing was kept in the caches, so each can be tried alone
         for row, token in zip(list(self.rows), ids, strict=True):
+            self._stand(row)
             try:
                 scored.append((self.model.logits([row.context.cache], token[None]), row))
             except Exception as error:  # noqa: BLE001
@@ -209,6 +236,7 @@ class Speech:
 
     def _fail(self, row: Row, error: Exception) -> None:
         row.fail(error)
+        self._stand(row)
         self.rows.remove(row)
 
     def _tell(self, rows: Seq[Row], logits: Tensor, tokens: Tensor) -> None:

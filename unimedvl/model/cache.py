@@ -50,6 +50,7 @@ class Cache:
         self._shared: list[tuple[Block, int]] = []
         self._own: Block | None = None
         self._own_length = 0
+        self._stood: tuple | None = None  # the chain, while the cache has a seat
 
     @property
     def length(self) -> int:
@@ -63,8 +64,7 @@ class Cache:
         other = Cache(self.config, self.device, self.dtype)
         other.position = self.position if position is None else position
         left = self.length if length is None else length
-        own = [] if self._own is None else [(self._own, self._own_length)]
-        for block, tokens in [*self._shared, *own]:
+        for block, tokens in self._chain():
             if left and tokens:
                 other._shared.append((block, min(left, tokens)))
                 left -= min(left, tokens)
@@ -87,7 +87,34 @@ class Cache:
     @property
     def blocks(self) -> list[Block]:
         """The memory that it holds on to, shared with its branches."""
-        return [block for block, _ in self._shared] + ([] if self._own is None else [self._own])
+        return [block for block, _ in self._chain()]
+
+    def sit(self, seat: Block) -> None:
+        """Copy what is held into a block of a row of seats (`model/seats.py`), and go on there until `rise`."""
+        done = 0
+        for block, tokens in self._chain():
+            for new, old in ((seat.keys, block.keys), (seat.values, block.values)):
+                new[:, :, done : done + tokens].copy_(old[:, :, :tokens])
+            done += tokens
+        self._stood = (self._shared, self._own, self._own_length)
+        self._shared, self._own, self._own_length = [], seat, done
+
+    def seat(self, seat: Block) -> None:
+        """The seat was moved, and what it holds with it."""
+        self._own = seat
+
+    def rise(self) -> None:
+        """Back to the blocks from before `sit`, with what has come since behind them."""
+        seat, length = self._own, self._own_length
+        (self._shared, self._own, self._own_length), self._stood = self._stood, None
+        before = self.length
+        self.reserve(length - before)
+        for store, new in ((self._own.keys, seat.keys), (self._own.values, seat.values)):
+            store.narrow(2, self._own_length, length - before).copy_(new[:, :, before:length])
+        self._own_length += length - before
+
+    def _chain(self) -> list[tuple[Block, int]]:
+        return [*self._shared] + ([] if self._own is None else [(self._own, self._own_length)])
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Put keys and values [n, kv_heads, head_dim] of new tokens behind the committed ones.
@@ -110,5 +137,4 @@ class Cache:
 
     def keys(self) -> Tensor:
         """All committed keys, copied: [layers, length, kv_heads, head_dim]. For tests."""
-        parts = [*self._shared] + ([(self._own, self._own_length)] if self._own is not None else [])
-        return torch.cat([b.keys[:, :, :n] for b, n in parts], dim=2).transpose(1, 2)
+        return torch.cat([b.keys[:, :, :n] for b, n in self._chain()], dim=2).transpose(1, 2)

@@ -16,6 +16,7 @@ from unimedvl.model.config import ModelConfig
 from unimedvl.model.decoder import Decoder, Rotation
 from unimedvl.model.flow import noised, velocity_target
 from unimedvl.model.linear import Linear
+from unimedvl.model.seats import Seats
 from unimedvl.model.vae import Autoencoder
 from unimedvl.model.vit import Vit
 from unimedvl.sequence import PackedBatch, Segment, grid_position_ids, pack, patchify, unpatchify
@@ -259,6 +260,9 @@ class UnifiedModel(nn.Module):
     def new_cache(self) -> Cache:
         return Cache(self.config.decoder, self.device, self.dtype)
 
+    def new_seats(self) -> Seats:
+        return Seats(self.config.decoder, self.device, self.dtype)
+
     @torch.inference_mode()
     def extend(self, caches: Seq[Cache], sequences: Seq[Seq[Segment]]) -> None:
         """Take segments into contexts, one sequence of segments per cache, all in one pass.
@@ -286,10 +290,16 @@ class UnifiedModel(nn.Module):
             span.cache.commit(span.tokens, moved)
 
     @torch.inference_mode()
-    def logits(self, caches: Seq[Cache], ids: Tensor) -> Tensor:
-        """Take one more token of each context and score the next: ids [B] to [B, vocabulary]."""
+    def logits(self, caches: Seq[Cache], ids: Tensor, seats: Seats | None = None) -> Tensor:
+        """Take one more token of each context and score the next: ids [B] to [B, vocabulary].
+
+        seats: those of the first of the caches, in their order, where they have any.
+        """
         positions = torch.tensor([c.position for c in caches], device=self.device)
-        attention = CachedAttention([Span(c, [(1, True)]) for c in caches])
+        if seats is not None and seats.taken:
+            attention = seats.attention(caches)
+        else:
+            attention = CachedAttention([Span(c, [(1, True)]) for c in caches])
         rotations = self.stack.rotations(positions, len(positions))
         und, _ = self.stack(self.stack.embed_tokens(ids), None, rotations, attention)
         for cache in caches:
