@@ -190,6 +190,14 @@ class StudyContext:
         """Whether any image says that its content is made up (0008,001C); what is made of it then is, too."""
         return any(s.get("SyntheticData") == "YES" for s in self.sources)
 
+    @property
+    def nameless(self) -> tuple[Dataset, ...]:
+        """The sources under an invented name, for libraries that warn of unusual ones and repeat them in logs."""
+        copies = tuple(deepcopy(source) for source in self.sources)
+        for copy in copies:
+            copy.PatientName = "Name^No"
+        return copies
+
     def put_into(self, dataset: Dataset) -> None:
         """Give a result the patient and study attributes, and the mark of synthetic data that its sources have."""
         dataset.update(deepcopy(self.common))

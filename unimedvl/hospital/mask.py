@@ -74,7 +74,7 @@ def segmentation(
         raise HospitalError("the image says no Rows and Columns, so no mask can be laid on it")
     maker, at = Maker.of(result), moment(at, context)
     document = hd.seg.Segmentation(
-        source_images=[_plane(source, frame)],
+        source_images=[_plane(context.nameless[0], frame)],
         pixel_array=on_source(result, rows, columns),
         segmentation_type="BINARY",
         segment_descriptions=[_segment(target.strip(), maker, instance_uid("seg", context, result, target))],

@@ -115,7 +115,7 @@ def report_sr(
         content = measurement_report(result, context, maker, language, evaluations, masks)
         storage = hd.sr.Comprehensive3DSR
     document = storage(
-        evidence=[*context.sources, *masks],
+        evidence=[*context.nameless, *masks],
         content=content,
         series_instance_uid=series_uid(f"sr {kind}", context, result),
         series_number=SERIES_NUMBER,
