@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from unimedvl.cli import audit, chat, data, doctor, evaluation, keys, models, phantoms, pictures, text, training
+from unimedvl.cli import (
+    audit,
+    chat,
+    data,
+    doctor,
+    evaluation,
+    hospital,
+    keys,
+    models,
+    phantoms,
+    pictures,
+    serve,
+    text,
+    training,
+)
 from unimedvl.cli.command import ended
 
 app = typer.Typer(
@@ -39,7 +53,7 @@ def _program(
     pass
 
 
-for _group in (text, pictures, chat, training, phantoms, data, evaluation, keys, audit, models, doctor):
+for _group in (text, pictures, chat, training, phantoms, data, evaluation, serve, hospital, keys, audit, models, doctor):
     _group.register(app)
 
 
