@@ -15,10 +15,9 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-# The browser that test-e2e drives, and what drives it.
+# What test-e2e needs of the system, as Debian package:program or package:file; the browser may be another.
 CHROMIUM ?= chromium
-# Whether PostgreSQL is there, which Debian keeps away from the PATH.
-POSTGRES := { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1
+E2E_PACKAGES := chromium:$(CHROMIUM) postgresql:initdb dicom3tools:dciodvfy dcmtk:dsrdump
 E2E_LOCK := tests/e2e/requirements.lock
 E2E_STAMP := $(VENV)/installed-e2e
 
@@ -57,18 +56,15 @@ demo: $(STAMP)  ## run every task on real files and simulated studies, as one pa
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-e2e: $(E2E_STAMP)  ## test pages in a browser, full disks, databases (installs chromium and postgresql where it may)
-	@command -v $(CHROMIUM) >/dev/null 2>&1 \
-		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing chromium" \
-			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y chromium; } >/dev/null 2>&1; \
-			command -v $(CHROMIUM) >/dev/null 2>&1; } \
-		|| { echo "test-e2e needs the browser chromium, which can't be installed here; as root on Debian:" \
-			"apt-get install chromium, or name another with CHROMIUM=/path/to/it" >&2; exit 1; }
-	@$(POSTGRES) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing postgresql" \
-			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y postgresql; } >/dev/null 2>&1; \
-			$(POSTGRES); } \
-		|| { echo "test-e2e needs PostgreSQL, which can't be installed here; as root on Debian:" \
-			"apt-get install postgresql" >&2; exit 1; }
+test-e2e: $(E2E_STAMP)  ## test what needs a browser, a database or DICOM tools (installs them where it may)
+	@there() { command -v "$$1" || ls "$$1" /usr/lib/postgresql/*/bin/"$$1"; } >/dev/null 2>&1; \
+	for need in $(E2E_PACKAGES); do \
+		package=$${need%%:*}; wanted=$${need#*:}; there "$$wanted" && continue; \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null 2>&1 && echo "installing $$package" \
+			&& { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y "$$package"; } >/dev/null 2>&1; \
+		there "$$wanted" || { echo "test-e2e needs $$wanted, which can't be installed here; as root on Debian:" \
+			"apt-get install $$package (another browser is named with CHROMIUM=/path/to/it)" >&2; exit 1; }; \
+	done
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 $(E2E_STAMP): $(STAMP) $(E2E_LOCK)
