@@ -35,10 +35,11 @@ _MARKERS = 8
 class Errand:
     """A request that was begun: its context, which of its parts are still to come, and what it has so far."""
 
-    def __init__(self, ticket: Ticket, context: Context, taken: int) -> None:
-        """taken: how many segments the context holds already."""
-        self.ticket, self.asked, self.context, self.taken = ticket, ticket.asked, context, taken
-        self.intake = Intake(context, self.asked.segments[taken:], _LEAST_SHARE)
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket, self.asked = ticket, ticket.asked
+        self.context: Context | None = None
+        self.intake: Intake | None = None  # none before its prompt is begun
+        self.taken = 0
         self.parts = deque(self.asked.parts)
         self.row: Row | None = None
         self.picture: Picture | None = None
@@ -46,6 +47,13 @@ class Errand:
         self.drawn: Tensor | None = None
         self.thoughts = ThoughtFilter(self.asked.sampling.thinks)
         self.told = 0  # tokens of the answer that events have told
+
+    def start(self, taken: int, context: Context) -> None:
+        """Begin the prompt. taken: how many of its segments the context holds already."""
+        self.taken, self.context = taken, context
+        self.ticket.reused_tokens = context.length
+        context.cache.reserve(_room(self.ticket, context), headroom=0)
+        self.intake = Intake(context, self.asked.segments[taken:], _LEAST_SHARE)
 
 
 class Rounds:
@@ -83,11 +91,7 @@ class Rounds:
     def begin(self, ticket: Ticket) -> None:
         """Take a ticket on."""
         ticket.seconds_waited = time.monotonic() - ticket.since
-        found, context = self.prefixes.find(ticket.keys) or (0, Context(self.model))
-        ticket.reused_tokens = context.length
-        self.reused_tokens += ticket.reused_tokens
-        context.cache.reserve(_room(ticket, context), headroom=0)
-        self.reading.append(Errand(ticket, context, found))
+        self.reading.append(Errand(ticket))
 
     def round(self) -> None:
         """A share of the prompts and a token in every answer, or a step of every drawing, whichever had less time."""
@@ -116,7 +120,9 @@ class Rounds:
 
     def _read(self) -> None:
         """A share of each newcomer's prompt; those that got one this round are last in the next."""
-        some = [errand for errand in self.reading if not errand.intake.done]
+        for errand in list(self.reading):
+            self._each(self._start, [errand])
+        some = [errand for errand in self.reading if errand.intake is not None and not errand.intake.done]
         share = max(_LEAST_SHARE, self.prompt_tokens // max(1, len(some)))
         left = self.prompt_tokens
         for number, errand in enumerate(some):
@@ -127,8 +133,21 @@ class Rounds:
         if some:
             self._each(partial(self._take_in, share), some)
             self.reading = [e for e in self.reading if e not in some] + [e for e in some if e in self.reading]
-        for errand in [errand for errand in self.reading if errand.intake.done]:
+        for errand in [errand for errand in self.reading if errand.intake is not None and errand.intake.done]:
             self._each(self._begin_parts, [errand])
+
+    def _start(self, errands: Seq[Errand]) -> None:
+        """Begin a prompt, from the longest beginning that is kept; not while another takes in more of it."""
+        for errand in errands:
+            if errand.intake is not None:
+                continue
+            keys = errand.ticket.keys
+            found, context = self.prefixes.find(keys) or (0, None)
+            begun = (other.ticket.keys for other in self.reading if other.intake is not None)
+            if self.prefixes.most and any(found < min(len(keys), len(k)) and k[found] == keys[found] for k in begun):
+                continue
+            errand.start(found, context or Context(self.model))
+            self.reused_tokens += errand.context.length
 
     def _take_in(self, share: int, errands: Seq[Errand]) -> None:
         before = [errand.context.length for errand in errands]
