@@ -16,7 +16,8 @@ EXTRAS = {
     "scipy": "phantoms", "pydantic": "train", "yaml": "train", "skimage": "demo", "safetensors": "demo",
     "pyarrow": "data", "datasketch": "data", "imagehash": "data", "ray": "ray", "dicomanonymizer": "privacy",
     "tensorboard": "train", "nltk": "eval", "rouge_score": "eval", "sacrebleu": "eval", "pycocoevalcap": "eval",
-    "sklearn": "eval", "torchmetrics": "eval", "sqlalchemy": "serve", "psycopg": "postgres",
+    "sklearn": "eval", "torchmetrics": "eval", "sqlalchemy": "serve", "fastapi": "serve", "uvicorn": "serve",
+    "python_multipart": "serve", "prometheus_client": "serve", "llguidance": "serve", "psycopg": "postgres",
     "highdicom": "hospital", "fhir": "hospital", "pynetdicom": "hospital", "dicomweb_client": "hospital",
 }  # fmt: skip
 

@@ -53,7 +53,9 @@ def _program(
     pass
 
 
-for _group in (text, pictures, chat, training, phantoms, data, evaluation, serve, hospital, keys, audit, models, doctor):
+for _group in (
+    text, pictures, chat, training, phantoms, data, evaluation, serve, hospital, keys, audit, models, doctor,
+):  # fmt: skip
     _group.register(app)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from unimedvl.serving.errors import as_api_error, unavailable, wrong
+from unimedvl.serving.errors import ApiError, as_api_error, unavailable, wrong
 from unimedvl.serving.service import Service
+from unimedvl.serving.trace import Trace
 
 if TYPE_CHECKING:
     from unimedvl.inference.engine import Ticket
+    from unimedvl.inference.text import Sampling
+    from unimedvl.model.flow import Guidance
 
 TIMEOUT = "x-timeout"
 # Seeds drawn by chance are of numbers that JSON holds exactly in every language.
@@ -30,7 +33,7 @@ def deadline(request: Request, service: Service) -> float:
     except ValueError:
         seconds = 0
     if not seconds > 0:
-        raise wrong(TIMEOUT, f"is {given[:20]!r}; it must be a number of seconds over 0")
+        raise wrong(TIMEOUT, "must be a number of seconds over 0")
     return min(seconds, service.settings.deadline)
 
 
@@ -41,7 +44,47 @@ def seeds(seed: int | None, count: int, by_chance: bool) -> list[int]:
     return [(seed + number) % 2**63 for number in range(count)]
 
 
-async def submitted(service: Service, asked: Sequence[tuple[Any, dict[str, Any]]]) -> list[Ticket]:
+def check_texts(texts: Iterable[str], service: Service) -> None:
+    """Raises ApiError (413) where they are too long together."""
+    most = service.limits.text_characters
+    if sum(len(text) for text in texts) > most:
+        raise ApiError(413, f"the texts have more than {most} characters together", code="text_too_long")
+
+
+def check_most(param: str, given: int | None, most: int) -> None:
+    """Raises ApiError (400) where a number is over what this server allows."""
+    if given is not None and given > most:
+        raise wrong(param, f"is {given}; at most {most} is allowed here")
+
+
+def guidance(service: Service, task: str, text: float | None, image: float | None) -> Guidance | None:
+    """The guidance of a task with other scales; None where both are the model's own."""
+    from dataclasses import replace
+
+    from unimedvl.tasks import TASKS
+
+    if text is None and image is None:
+        return None
+    own = service.engine.model.drawing_for(TASKS[task]).guidance
+    scales = {"text_scale": text, "image_scale": image}
+    return replace(own, **{name: scale for name, scale in scales.items() if scale is not None})
+
+
+def sampled(service: Service, seed: int, stop: str | list[str] | None = None, **given: Any) -> Sampling:
+    """How a text is chosen; what is None is the model's own way. Raises ApiError."""
+    from unimedvl.inference.text import Sampling
+
+    check_most("max_tokens", given.get("max_tokens"), service.limits.max_tokens)
+    stops = [stop] if isinstance(stop, str) else stop or []
+    try:
+        return Sampling(seed=seed, stop=tuple(stops), **{k: v for k, v in given.items() if v is not None})
+    except ValueError as error:
+        raise as_api_error(error) from None
+
+
+async def submitted(
+    service: Service, request: Request, asked: Sequence[tuple[Any, dict[str, Any]]]
+) -> list[Ticket]:
     """Hand requests to the engine, all or none; each is what `Engine.submit` takes, and its options.
 
     Raises:
@@ -49,14 +92,21 @@ async def submitted(service: Service, asked: Sequence[tuple[Any, dict[str, Any]]
     """
     if service.draining:
         raise unavailable("the server is shutting down")
-    return await run_in_threadpool(_submit, service, asked)
+    most = deadline(request, service)
+    return await run_in_threadpool(_submit, service, request.state.trace, most, asked)
 
 
-def _submit(service: Service, asked: Sequence[tuple[Any, dict[str, Any]]]) -> list[Ticket]:
+def _submit(
+    service: Service, trace: Trace, most: float, asked: Sequence[tuple[Any, dict[str, Any]]]
+) -> list[Ticket]:
     tickets: list[Ticket] = []
     try:
+        if service.audit is not None and service.audit.required:
+            service.audit.begin(trace.line(service, "begun"))
         for what, options in asked:
-            tickets.append(service.engine.submit(what, **options))
+            left = most - trace.seconds  # reading images took its time
+            tickets.append(service.engine.submit(what, deadline=max(left, 0.001), **options))
+            check_most("tokens of the request", tickets[-1].prompt_tokens, service.limits.tokens)
     except Exception as error:
         for ticket in tickets:
             ticket.cancel()

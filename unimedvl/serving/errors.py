@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +15,8 @@ from unimedvl.serving.late import NotReady
 
 # Status -> the type that OpenAI's bodies name; 5xx are server_error.
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+# A message that begins with the field that it is about.
+_NAMED = re.compile(r"([a-z_]+): ")
 # Waiting that is proposed where nothing better is known, in seconds.
 _RETRY = 2
 
@@ -76,7 +79,10 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, Cancelled):
         return ApiError(503, "the request was stopped", code="cancelled")
     if isinstance(error, ValueError):  # of the package: one line for the user
-        return ApiError(getattr(error, "status", 400), str(error), code=getattr(error, "code", "invalid_value"))
+        wait = getattr(error, "retry_after", None)
+        headers = None if wait is None else {"Retry-After": str(wait)}
+        status, code = getattr(error, "status", 400), getattr(error, "code", "invalid_value")
+        return ApiError(status, str(error), code=code, headers=headers, again=wait is not None)
     return ApiError(500, "the server failed to answer; its log says where", code="internal_error")
 
 
@@ -95,13 +101,19 @@ def field(place: tuple[str | int, ...]) -> str:
 def validation_error(errors: list[dict[str, Any]]) -> ApiError:
     """The first thing wrong with a form, without the value given, which may be somebody's text."""
     first = errors[0]
-    place = tuple(p for p in first["loc"] if p not in ("body", "query", "path", "header"))
+    place = tuple(first["loc"])
+    # A part of one of several kinds is placed by its kind, too, which here is what its field is called.
+    place = tuple(p for n, p in enumerate(place) if n == 0 or p != place[n - 1])
     if first["type"] == "json_invalid":
         return ApiError(400, f"the body is not JSON: {first.get('ctx', {}).get('error', 'not to be read')}")
     name = field(place)
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"{name}: not known here", param=name, code="unknown_parameter")
     message = first["msg"].removeprefix("Value error, ")
+    named = _NAMED.match(message) if first["type"] == "value_error" else None
+    if named:  # by the check itself
+        name = f"{name}.{named[1]}" if name else named[1]
+        message = message[named.end() :]
     return ApiError(400, f"{name}: {message}" if name else message, param=name or None, code="invalid_value")
 
 
@@ -116,7 +128,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return ApiError(error.status_code, str(error.detail), code=code, headers=dict(error.headers or {})).response()
 
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return validation_error(list(error.errors())).response()
+        # Of the address or a header, whose kind comes first.
+        return validation_error([e | {"loc": e["loc"][1:]} for e in error.errors()]).response()
 
     for kind in (ApiError, NotReady):
         app.add_exception_handler(kind, failed)

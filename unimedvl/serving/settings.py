@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from unimedvl.recipes import read_recipe
+from unimedvl.serving.limits import Limits
 
 ENVIRONMENT = "UNIMEDVL_SERVE_"
 LONGEST_PORT = 65535
@@ -25,6 +25,18 @@ class Tls(BaseModel):
     key: Path
 
 
+class EngineSettings(BaseModel):
+    """How much runs at once, as `unimedvl.inference.engine.EngineLimits`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    speaking: int = Field(32, ge=1, description="Requests that speak at once.")
+    drawing: int = Field(4, ge=1, description="Requests that draw at once.")
+    waiting: int = Field(128, ge=0, description="Requests that may wait for a place; more get 429.")
+    prompt_tokens: int = Field(512, ge=1, description="Tokens of prompts that are taken in between two steps.")
+    prefix_bytes: int = Field(512 * 2**20, ge=0, description="Memory for beginnings that requests share.")
+
+
 class ServerSettings(BaseModel):
     """Everything that a server can be told."""
 
@@ -37,6 +49,9 @@ class ServerSettings(BaseModel):
         None, description="Of the weights; what suits the device where left out."
     )
     adapters: Path | None = Field(None, description="Folder of adapters, merged into the model.")
+    pack: bool | None = Field(
+        None, description="Lay weights out for the CPU's products, where memory is free; not where replicas share them."
+    )
     generation: bool = Field(True, description="Load what makes images, too.")
     host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 for all of this machine.")
     port: int = Field(8000, ge=0, le=LONGEST_PORT, description="Port to listen at; 0 takes a free one.")
@@ -45,18 +60,18 @@ class ServerSettings(BaseModel):
     open: bool = Field(False, description="Answer without keys at an address that others reach.")
     tls: Tls | None = Field(None, description="Certificate and key; plain HTTP where left out.")
     cors: list[str] = Field(default_factory=list, description="Origins whose pages may ask; none.")
+    audit: str | None = Field(None, description="Database of the audit, such as sqlite:///audit.db; none.")
+    audit_required: bool = Field(False, description="Refuse what can't be recorded.")
+    fetch: list[str] = Field(default_factory=list, description="Hosts from which images are fetched by URL; none.")
+    limits: Limits = Limits()
+    engine: EngineSettings = EngineSettings()
     deadline: float = Field(600, gt=0, description="Seconds that a request may take, waiting included.")
     grace: float = Field(30, ge=0, description="Seconds that running requests have to finish at a shutdown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="At debug, the log may hold what requests say."
+    )
+    log_json: bool = Field(False, description="An object a line in the log.")
     page: bool = Field(True, description="Show the page at /.")
-
-    @model_validator(mode="after")
-    def _kept_in(self) -> ServerSettings:
-        if self.keys is None and not self.open and not is_loopback(self.host):
-            raise ValueError(
-                f"host is {self.host}, which others reach, and there are no keys; give keys=FILE"
-                " (unimedvl keys add NAME --file FILE), or open=true where something before it checks who asks"
-            )
-        return self
 
     @property
     def called(self) -> str:
@@ -66,16 +81,6 @@ class ServerSettings(BaseModel):
         if self.model is None:
             return "nano"
         return Path(self.model).resolve().name if Path(self.model).is_dir() else self.model
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load_settings(

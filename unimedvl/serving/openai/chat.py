@@ -2,76 +2,135 @@
 
 from __future__ import annotations
 
-import time
-import uuid
+import json
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from unimedvl.inference.results import NOT_CLINICAL
-from unimedvl.serving.asking import deadline, seeds, submitted
-from unimedvl.serving.openai.forms import ChatRequest, TextPart
+from unimedvl.serving.asking import check_most, check_texts, guidance, sampled, seeds, submitted
+from unimedvl.serving.bodies import json_or_form, read_body
+from unimedvl.serving.errors import as_api_error, wrong
+from unimedvl.serving.openai.chat_examples import EXAMPLES
+from unimedvl.serving.openai.chat_replies import Replies
+from unimedvl.serving.openai.forms import ChatRequest, Message, TextPart
+from unimedvl.serving.openai.stream import streamed
+from unimedvl.serving.pictures import previews
 from unimedvl.serving.running import results
 from unimedvl.serving.service import Served, Service
+from unimedvl.serving.sources import Sources
 
 if TYPE_CHECKING:
-    from unimedvl.inference.engine import Conversation
+    from unimedvl.inference.engine import Conversation, Turn
     from unimedvl.inference.text import Sampling
 
 router = APIRouter(prefix="/v1", tags=["chat"])
+_BODY = json_or_form(ChatRequest, EXAMPLES, {"file": "Images that messages name, as attachment://NAME."})
 
 
-@router.post("/chat/completions", summary="Answer a conversation")
-async def chat(asked: ChatRequest, request: Request, service: Served) -> Any:
+@router.post("/chat/completions", summary="Answer a conversation", openapi_extra=_BODY)
+async def chat(request: Request, service: Served) -> Response:
+    """Text, images or both, of a conversation of text and images. Images come as data URLs, or as files of a multipart
+    form whose field `request` is the JSON; messages name them `attachment://NAME`.
+
+    A reply's images stand in `message.images`, and its text in `message.content`, a string; with
+    `image_carrier: "content"` both are parts of `message.content`.
+    """
+    body = await read_body(request, service.limits)
+    asked = body.form(ChatRequest)
     service.check_model(asked.model)
+    check_most("n", asked.n, service.limits.n)
+    check_texts((p.text for m in asked.messages for p in m.parts if isinstance(p, TextPart)), service)
+    trace = request.state.trace
     given = seeds(asked.seed, asked.n or 1, bool(asked.temperature) or asked.draws)
-    conversations = await run_in_threadpool(_conversations, asked, given, service)
-    most = deadline(request, service)
-    options = [{"sampling": sampling(asked, seed), "deadline": most} for seed in given]
-    tickets = await submitted(service, list(zip(conversations, options, strict=True)))
-    answered = await results(request, tickets)
-    choices = [
-        {"index": n, "finish_reason": r.finish or "stop", "logprobs": None,
-         "message": {"role": "assistant", "content": r.text, "refusal": None}}
-        for n, r in enumerate(answered)
-    ]  # fmt: skip
-    return head("chat.completion", service) | {"choices": choices, "notice": NOT_CLINICAL}
+    trace.task, trace.seed = "chat", given[0]
+    sources = Sources(service, trace, body.uploads)
+    conversations = await run_in_threadpool(_conversations, asked, given, sources)
+    options = _drawing(asked, conversations[0], service)
+    samplings = await run_in_threadpool(_samplings, asked, given, service)
+    asking = [(c, {"sampling": s, **options}) for c, s in zip(conversations, samplings, strict=True)]
+    tickets = await submitted(service, request, asking)
+    replies = Replies(asked, service, trace, tickets, given)
+    if asked.stream:
+        return streamed(replies.lines(request))
+    return Response(await run_in_threadpool(_json, replies.whole, await results(request, tickets)),
+                    media_type="application/json")  # fmt: skip
 
 
-def head(kind: str, service: Service) -> dict[str, Any]:
-    """How a reply and each of its chunks begins."""
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()),
-        "model": service.settings.called,
-    }  # fmt: skip
+def _json(whole: Any, answered: list) -> str:
+    return json.dumps(whole(answered), ensure_ascii=False)
 
 
-def sampling(asked: ChatRequest, seed: int) -> Sampling:
-    """How the text is chosen; the model's own way where nothing is said."""
-    from unimedvl.inference.text import Sampling
+def _conversations(asked: ChatRequest, given: list[int], sources: Sources) -> list[Conversation]:
+    """One conversation per answer, which differ in their seeds. Raises ApiError, Refused."""
+    from unimedvl.inference.engine import Conversation
 
-    most = asked.max_completion_tokens or asked.max_tokens
-    given = {
-        "temperature": asked.temperature, "top_p": asked.top_p, "top_k": asked.top_k,
-        "repetition_penalty": asked.repetition_penalty, "max_tokens": most,
-    }  # fmt: skip
-    stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
-    return Sampling(seed=seed, stop=tuple(stop), **{k: v for k, v in given.items() if v is not None})
+    turns = _turns(asked.messages, sources)
+    size = asked.width_and_height
+    try:
+        first = Conversation(turns, think=asked.thinks, seed=given[0], draw=asked.draws, size=size)
+    except ValueError as error:
+        raise wrong("messages", str(error)) from None
+    return [replace(first, seed=seed) for seed in given]
 
 
-def _conversations(asked: ChatRequest, given: list[int], service: Service) -> list[Conversation]:
-    from unimedvl.inference.engine import Conversation, Turn
+def _turns(messages: list[Message], sources: Sources) -> tuple[Turn, ...]:
+    """The messages as turns; neighbours of one role, such as several system messages, are one."""
+    from unimedvl.inference.engine import Turn
 
     turns = []
-    for message in asked.messages:
-        role = "system" if message.role == "developer" else message.role
-        parts = (p.text if isinstance(p, TextPart) else _image(p.image_url.url) for p in message.parts)
+    numbered = [("system" if m.role == "developer" else m.role, n, m) for n, m in enumerate(messages)]
+    for role, said in groupby(numbered, key=lambda item: item[0]):
+        parts: list = []
+        for _, number, message in said:
+            for place, part in enumerate(message.parts):
+                if isinstance(part, TextPart):
+                    parts.append(part.text)
+                else:
+                    field = f"messages[{number}].content[{place}].image_url.url"
+                    parts.append(sources.url(part.image_url.url, field))
         turns.append(Turn(role, tuple(parts)))
-    return [Conversation(tuple(turns), think=asked.thinks, seed=seed, draw=asked.draws) for seed in given]
+    return tuple(turns)
 
 
-def _image(url: str) -> Any:
-    import base64
+def _samplings(asked: ChatRequest, given: list[int], service: Service) -> list[Sampling]:
+    first = sampled(
+        service, given[0], asked.stop, temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k,
+        repetition_penalty=asked.repetition_penalty, max_tokens=asked.max_completion_tokens or asked.max_tokens,
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None, constraint=_constraint(asked),
+    )  # fmt: skip
+    return [replace(first, seed=seed) for seed in given]
 
-    return base64.b64decode(url.partition(",")[2])
+
+def _constraint(asked: ChatRequest) -> Any:
+    """What the answer must be. Raises ApiError for a schema that can't be followed."""
+    wanted = asked.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    from unimedvl.inference.constraint import Constraint
+
+    try:
+        if wanted.type == "json_object":
+            constraint = Constraint.json_object()
+        else:
+            constraint = Constraint.json_schema(wanted.json_schema.schema_)
+    except ValueError as error:
+        raise wrong("response_format", str(error)) from None
+    return constraint.after_thought() if asked.thinks else constraint
+
+
+def _drawing(asked: ChatRequest, conversation: Conversation, service: Service) -> dict[str, Any]:
+    """What the engine is told of a drawing. Raises ApiError where there is none."""
+    if not asked.draws:
+        for name in ("size", "num_inference_steps", "guidance_scale", "image_guidance_scale", "partial_images"):
+            if getattr(asked, name) is not None:
+                raise wrong(name, "is of images; ask for one with modalities=['text', 'image'], or leave it out")
+        return {}
+    try:
+        task = conversation.task.name
+        scales = guidance(service, task, asked.guidance_scale, asked.image_guidance_scale)
+    except Exception as error:
+        raise as_api_error(error) from error
+    return {"steps": asked.num_inference_steps, "guidance": scales, "previews": previews(asked.partial_images)}

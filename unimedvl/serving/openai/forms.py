@@ -49,6 +49,12 @@ class ImageUrl(Form):
     detail: str | None = None
 
 
+def _as_parts(content: Any) -> Any:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return [] if content is None else content
+
+
 class TextPart(Form):
     type: Literal["text"]
     text: str
@@ -66,14 +72,14 @@ class Message(Lenient):
     """One turn. images: as replies have them, so that a reply can be handed back as it came."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Annotated[list[Part], BeforeValidator(_as_parts)] = Field(
+        default_factory=list, description="A text, or a list of parts."
+    )
     images: list[ImagePart] | None = None
 
     @property
     def parts(self) -> list[TextPart | ImagePart]:
-        content = self.content or []
-        said = [TextPart(type="text", text=content)] if isinstance(content, str) else content
-        return [*said, *(self.images or [])]
+        return [*self.content, *(self.images or [])]
 
     @model_validator(mode="after")
     def _said(self) -> Message:
@@ -104,6 +110,9 @@ class ResponseFormat(Form):
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Size = Annotated[str, StringConstraints(pattern=r"^(auto|\d{1,5}x\d{1,5})$")]
+
+
+PartialImages = Annotated[int, Field(ge=0, le=3)]
 
 
 class DrawingFields(Form):
@@ -142,6 +151,10 @@ class ChatRequest(DrawingFields):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_TOP_LOGPROBS)
     response_format: ResponseFormat | None = None
+    partial_images: PartialImages | None = Field(None, description="In a stream: so many images on the way.")
+    image_carrier: Literal["images", "content"] = Field(
+        "images", description="Where images of a reply stand: in message.images, or as parts of message.content."
+    )
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
         None, description="low or more lets the model reason first; it then stands in reasoning_content."
     )
@@ -161,6 +174,8 @@ class ChatRequest(DrawingFields):
             raise ValueError("stream_options: only where stream is true")
         if self.draws and self.response_format is not None and self.response_format.type != "text":
             raise ValueError("response_format: must be text where an image is asked for")
+        if self.partial_images and not self.stream:
+            raise ValueError("partial_images: only where stream is true")
         if self.messages[-1].role != "user":
             raise ValueError("messages: the last one must be the user's")
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from unimedvl.inference.results import NOT_CLINICAL
 from unimedvl.serving.service import Served, Service
@@ -16,7 +18,7 @@ async def models(service: Served) -> dict:
 
 
 @router.get("/{model:path}", summary="One model")
-async def model(model: str, service: Served) -> dict:
+async def model(model: Annotated[str, Path(examples=["nano"])], service: Served) -> dict:
     service.check_model(model)
     return _told(service)
 
