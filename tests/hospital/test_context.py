@@ -98,6 +98,15 @@ def test_patients_without_a_number_are_told_apart_by_name_and_birth_date(documen
         StudyContext.of([one, other])
 
 
+def test_the_same_number_of_two_issuers_is_two_patients(documents) -> None:
+    one, other = documents.ultrasound(), documents.ultrasound()
+    one.IssuerOfPatientID = "North"
+    assert len(StudyContext.of([one, other]).sources) == 2
+    other.IssuerOfPatientID = "South"
+    with pytest.raises(HospitalError, match="2 patients"):
+        StudyContext.of([one, other])
+
+
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
 def test_an_image_without_a_uid_is_refused(documents, keyword: str) -> None:
     source = documents.real("CT_small.dcm")

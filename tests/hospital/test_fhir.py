@@ -46,7 +46,7 @@ def of(bundle: dict, kind: str) -> list[dict]:
 
 def test_a_bundle_has_a_report_a_study_a_device_and_where_each_result_came_from(bundle) -> None:
     kinds = [entry["resource"]["resourceType"] for entry in bundle["entry"]]
-    assert kinds == ["DiagnosticReport", "ImagingStudy", "Device", "Provenance", "Provenance"]
+    assert kinds == ["DiagnosticReport", "ImagingStudy", "Device", "Endpoint", "Provenance", "Provenance"]
 
 
 def test_the_report_is_partial_and_says_that_a_model_wrote_it(documents, bundle) -> None:
@@ -84,6 +84,20 @@ def test_results_are_linked_by_their_uids_and_their_urls(bundle, made) -> None:
         assert f"urn:oid:{document.SOPInstanceUID}" in known
         series = f"{PACS}/studies/{document.StudyInstanceUID}/series/{document.SeriesInstanceUID}"
         assert f"{series}/instances/{document.SOPInstanceUID}" in urls
+
+
+def test_the_archive_is_named_where_its_url_is_known(bundle) -> None:
+    (endpoint,), (study,) = of(bundle, "Endpoint"), of(bundle, "ImagingStudy")
+    assert endpoint["address"] == PACS and endpoint["connectionType"]["code"] == "dicom-wado-rs"
+    assert study["endpoint"] == [{"reference": f"urn:uuid:{endpoint['id']}"}]
+
+
+@pytest.mark.parametrize(("modality", "code"), [("CT", "RAD"), ("SM", "SP"), ("OP", "OTH")])
+def test_the_service_follows_from_the_modality(documents, modality: str, code: str) -> None:
+    source = documents.ultrasound()
+    source.Modality = modality
+    told = fhir_bundle([Made(documents.report())], StudyContext.of([source], [0])).model_dump_json()
+    assert of(json.loads(told), "DiagnosticReport")[0]["category"][0]["coding"][0]["code"] == code
 
 
 def test_the_study_lists_what_was_read_and_what_was_made(bundle, context, made) -> None:
@@ -134,7 +148,7 @@ def test_what_the_library_lets_pass_is_checked(bundle) -> None:
         (("entry", 0, "resource", "status"), "draft", "DiagnosticReport.status is 'draft'"),
         (("entry", 1, "resource", "status"), "final", "ImagingStudy.status"),
         (("entry", 2, "resource", "deviceName", 0, "type"), "nickname", "deviceName.type"),
-        (("entry", 3, "resource", "entity", 0, "role"), "cause", "entity.role"),
+        (("entry", 4, "resource", "entity", 0, "role"), "cause", "entity.role"),
         (("entry", 0, "request", "method"), "SEND", "request.method"),
         (("entry", 0, "resource", "presentedForm", 0, "data"), "***", "not base64"),
         (("entry", 0, "resource", "imagingStudy", 0, "reference"), "urn:uuid:0", "not in the bundle"),

@@ -119,9 +119,9 @@ def test_the_segment_says_what_it_is_and_who_outlined_it(documents) -> None:
 
 def test_words_without_a_code_keep_the_words(documents) -> None:
     context = StudyContext.of([documents.ultrasound()], [0])
-    (segment,) = segmentation(documents.mask_result(ellipse(30, 40)), context, "odd thing").SegmentSequence
+    (segment,) = segmentation(documents.mask_result(ellipse(30, 40)), context, "odd\\\n thing").SegmentSequence
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Tissue"
-    assert segment.SegmentLabel == "odd thing"
+    assert segment.SegmentLabel == "odd/ thing"
 
 
 def test_every_code_is_in_the_tables_of_the_standard() -> None:

@@ -137,6 +137,18 @@ def test_a_mask_of_an_image_without_spacing_has_no_area(documents) -> None:
     assert not any("Area" in line for line in lines)
 
 
+def test_characters_that_documents_can_not_hold_are_left_out(documents, context) -> None:
+    text = "Findings: Clear\x00 \x1b[1mlungs\ud800.\nImpression: Normal \\ 5 µm."
+    result = documents.report(text, model={"name": "C:\\models\\mine", "weights_sha256": "0" * 64})
+    stream = io.BytesIO()
+    report_sr(result, context).save_as(stream, enforce_file_format=True)
+    document = pydicom.dcmread(io.BytesIO(stream.getvalue()))
+    lines = documents.tree(document)
+    assert "    CONTAINS TEXT Finding = Clear [1mlungs?." in lines
+    assert "    CONTAINS TEXT Impression = Normal \\ 5 µm." in lines
+    assert document.ManufacturerModelName == "C:/models/mine"
+
+
 def test_the_same_result_at_the_same_time_gives_the_same_bytes(documents, context) -> None:
     written = []
     for _ in range(2):

@@ -263,9 +263,10 @@ def _check_uids(header: Dataset, number: int) -> None:
 
 def _check_one(headers: Sequence[Dataset]) -> None:
     """Refuse images of several patients or studies. Says how many, and not who."""
-    patients = {_patient(header) for header in headers}
-    if len(patients) > 1:
-        raise HospitalError(f"the images are of {len(patients)} patients; a result is about one, so give them apart")
+    patients = len({_patient(header) for header in headers})
+    issuers = {str(header.get("IssuerOfPatientID") or "").strip() for header in headers} - {""}
+    if (patients := max(patients, len(issuers))) > 1:  # the same number of two issuers is two patients
+        raise HospitalError(f"the images are of {patients} patients; a result is about one, so give them apart")
     studies = {str(header.StudyInstanceUID) for header in headers}
     if len(studies) > 1:
         raise HospitalError(f"the images are of {len(studies)} studies; a result belongs to one, so give them apart")
@@ -275,7 +276,7 @@ def _patient(header: Dataset) -> tuple[str, ...]:
     """What tells patients apart: their number, or else name and birth date."""
     number = str(header.get("PatientID") or "").strip()
     if number:
-        return (number, str(header.get("IssuerOfPatientID") or "").strip())
+        return (number,)
     name = str(header.get("PatientName") or "").rstrip("^ ").upper()
     return ("", name, str(header.get("PatientBirthDate") or ""))
 

@@ -24,7 +24,7 @@ from pydicom.uid import UID
 from unimedvl.hospital import coding
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.identity import MANUFACTURER, Maker, Result, instance_uid, uid_from
+from unimedvl.hospital.identity import MANUFACTURER, Maker, Result, instance_uid, plain, uid_from
 from unimedvl.inference.results import NOT_CLINICAL, TextResult, package_version
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _CODES = {
     },
     ("ImagingStudy", "status"): {"registered", "available", "cancelled", "entered-in-error", "unknown"},
     ("Device", "status"): {"active", "inactive", "entered-in-error", "unknown"},
+    ("Endpoint", "status"): {"active", "suspended", "error", "off", "entered-in-error", "test"},
     ("deviceName", "type"): {
         "udi-label-name", "user-friendly-name", "patient-reported-name", "manufacturer-name", "model-name", "other",
     },
@@ -54,6 +55,12 @@ _CODES = {
     ("request", "method"): {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"},
     ("text", "status"): {"generated", "extensions", "additional", "empty"},
 }  # fmt: skip
+_SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
+_RADIOLOGY = {"system": _SECTIONS, "code": "RAD", "display": "Radiology"}
+# Which service makes a report, where it is not radiology.
+_PATHOLOGY = {"system": _SECTIONS, "code": "SP", "display": "Surgical Pathology"}
+_OTHER = {"system": _SECTIONS, "code": "OTH", "display": "Other"}
+_CATEGORIES = {"SM": _PATHOLOGY, "GM": _PATHOLOGY} | dict.fromkeys(("OP", "OPT", "ES", "DMS", "XC"), _OTHER)
 _ROLES = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
@@ -164,6 +171,8 @@ class _Writer:
         yield self.report(pdf)
         yield self.study()
         yield from self.devices().values()
+        if self.dicomweb is not None:
+            yield self.endpoint()
         for number, _ in enumerate(self.made):
             yield self.provenance(number)
 
@@ -201,7 +210,6 @@ class _Writer:
             for m in self.made
             if m.document is not None and (url := self.instance_url(m.document))
         ]
-        radiology = "http://terminology.hl7.org/CodeSystem/v2-0074"
         return {
             "resourceType": "DiagnosticReport",
             "id": self.id_of("report"),
@@ -209,7 +217,7 @@ class _Writer:
             "text": _narrative(words, maker.notice),
             "identifier": [first, *documents],
             "status": STATUS,
-            "category": [{"coding": [{"system": radiology, "code": "RAD", "display": "Radiology"}]}],
+            "category": [{"coding": [_CATEGORIES.get(self.context.modality, _RADIOLOGY)]}],
             "code": _concept(title),
             "subject": self.patient(),
             "issued": self.at.isoformat(timespec="seconds"),
@@ -228,8 +236,8 @@ class _Writer:
                 question = f"{asked}\n" if m.result.provenance.get("task") == "ask" else ""
                 said.append(f"{question}{m.result.text}")
             else:
-                said.append(f"An image was made by the model. Request: {asked}")
-        return "\n\n".join(said)
+                said.append(f"An image was made by the model. Request: {asked}\n{m.result.text}".strip())
+        return plain("\n\n".join(said))
 
     def effective(self) -> dict:
         """When the images were taken: the study's date, if it has one."""
@@ -268,8 +276,22 @@ class _Writer:
         if date := self.effective():
             told["started"] = date["effectiveDateTime"]
         if self.dicomweb is not None:
-            told["endpoint"] = [{"type": "Endpoint", "display": f"{self.dicomweb}/studies/{self.context.study_uid}"}]
+            told["endpoint"] = [{"reference": self.url(self.id_of("endpoint"))}]
         return told
+
+    def endpoint(self) -> dict:
+        """Where the images and results can be fetched."""
+        system = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
+        return {
+            "resourceType": "Endpoint",
+            "id": self.id_of("endpoint"),
+            "identifier": [{"system": "urn:ietf:rfc:3986", "value": self.dicomweb}],
+            "status": "active",
+            "connectionType": {"system": system, "code": "dicom-wado-rs", "display": "DICOM WADO-RS"},
+            "payloadType": [{"text": "DICOM"}],
+            "payloadMimeType": ["application/dicom"],
+            "address": self.dicomweb,
+        }
 
     def devices(self) -> dict[str, dict]:
         """The models, by UID."""

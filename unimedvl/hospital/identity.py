@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -38,9 +39,9 @@ class Maker:
         """The model that a result's provenance names."""
         told, versions = result.provenance.get("model", {}), result.provenance.get("versions", {})
         return cls(
-            name=str(told.get("name") or "unknown model")[:64],
-            version=str(versions.get("unimedvl") or package_version())[:64],
-            weights=str(told.get("weights_sha256") or "unknown")[:64],
+            name=one_value(told.get("name") or "unknown model")[-64:].strip(),
+            version=one_value(versions.get("unimedvl") or package_version())[:64],
+            weights=one_value(told.get("weights_sha256") or "unknown")[:64],
             trained_on=str(told.get("trained_on") or "not stated"),
             adapters=str(told.get("adapters", {}).get("sha256", "")),
         )
@@ -76,6 +77,17 @@ class Maker:
             contribution_datetime=at,
             contribution_description=f"{description} {self.notice}"[:1024],
         )
+
+
+def plain(text: str) -> str:
+    """Text as documents can hold it: line breaks and tabs, but no other control characters and no half characters."""
+    whole = text.encode("utf-8", "replace").decode()
+    return "".join(c for c in whole if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs", "Cn"))
+
+
+def one_value(text: object) -> str:
+    """A name on one line, without the backslash, which parts values in DICOM (PS3.5 6.2)."""
+    return " ".join(plain(str(text)).replace("\\", "/").split())
 
 
 def uid_from(*words: object) -> str:
@@ -134,4 +146,4 @@ def put_times(dataset: Dataset, at: datetime) -> None:
 def _content(result: Result) -> str:
     """A hash of what came out."""
     pixels = result.array.tobytes() if isinstance(result, ImageResult) else b""
-    return hashlib.sha256(result.text.encode() + b"\0" + pixels).hexdigest()
+    return hashlib.sha256(plain(result.text).encode() + b"\0" + pixels).hexdigest()

@@ -18,6 +18,7 @@ from unimedvl.hospital.identity import (
     Maker,
     instance_uid,
     moment,
+    one_value,
     put_times,
     series_uid,
     uid_from,
@@ -66,7 +67,8 @@ def segmentation(
 
     if len(context.sources) != 1:
         raise HospitalError(f"a mask is of one image; this context has {len(context.sources)}")
-    if not target.strip():
+    target = one_value(target)
+    if not target:
         raise HospitalError("a mask needs the words for what it outlines, such as: left lung")
     (source,), (frame,) = context.sources, context.frames
     rows, columns = int(source.get("Rows") or 0), int(source.get("Columns") or 0)
@@ -77,7 +79,7 @@ def segmentation(
         source_images=[_plane(context.nameless[0], frame)],
         pixel_array=on_source(result, rows, columns),
         segmentation_type="BINARY",
-        segment_descriptions=[_segment(target.strip(), maker, instance_uid("seg", context, result, target))],
+        segment_descriptions=[_segment(target, maker, instance_uid("seg", context, result, target))],
         series_instance_uid=series_uid("seg", context, result),
         series_number=SERIES_NUMBER,
         sop_instance_uid=instance_uid("seg", context, result, target),
@@ -87,7 +89,7 @@ def segmentation(
         software_versions=maker.version,
         device_serial_number=maker.weights,
         content_label="AI_MASK",
-        content_description=target.strip()[:64],
+        content_description=target[:64],
         content_qualification="RESEARCH",
         omit_empty_frames=False,
         contributing_equipment=[maker.contribution("Outlined the segment.", at, synthesizing=False)],

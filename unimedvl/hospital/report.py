@@ -18,7 +18,7 @@ from pydicom.sr.coding import Code
 from unimedvl.hospital import coding
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.identity import MANUFACTURER, Maker, instance_uid, moment, put_times, series_uid
+from unimedvl.hospital.identity import MANUFACTURER, Maker, instance_uid, moment, plain, put_times, series_uid
 from unimedvl.inference.results import TextResult
 
 if TYPE_CHECKING:
@@ -157,9 +157,10 @@ def spoken_in(language: str) -> Code:
 
 def told(result: TextResult) -> Iterator[tuple[Code, Code, str]]:
     """Title, name and text of each section, in order."""
-    if result.provenance.get("task") == "ask" and result.provenance.get("request"):
-        yield (*_REQUEST, result.provenance["request"])
-    for name, text in sections(result.text).items():
+    asked = plain(str(result.provenance.get("request") or "")).strip()
+    if asked and result.provenance.get("task") != "report":
+        yield (*_REQUEST, asked)
+    for name, text in sections(plain(result.text)).items():
         yield (*_SECTIONS[name], text)
 
 
@@ -234,7 +235,7 @@ def _check(
         raise HospitalError(f"kind is {kind!r}; it must be enhanced or comprehensive3d")
     if not context.sources:
         raise HospitalError("a report needs the images that it is about; this context has none")
-    if not result.text.strip():
+    if not plain(result.text).strip():
         raise HospitalError("the model said nothing, so there is no report to write")
     if kind == "enhanced" and (evaluations or masks):
         raise HospitalError("evaluations and masks are measured in a report of kind comprehensive3d")
