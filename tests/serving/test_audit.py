@@ -124,14 +124,15 @@ def failing(audit: Audit, monkeypatch, error: Exception) -> None:
 
 
 def test_what_finds_no_room_is_counted(url, monkeypatch, caplog):
-    audit = Audit.open(url, room=10)
+    told: list[int] = []
+    audit = Audit.open(url, room=10, told=told.append)
     with monkeypatch.context() as patched:
         failing(audit, patched, OperationalError("insert", {}, Exception("gone")))
         for _ in range(25):
             audit.record(LINE)
         assert audit.lost == 15
     audit.close()
-    assert audit.lost == 15 and sum(1 for _ in read_lines(url)) == 10
+    assert audit.lost == 15 == sum(told) and sum(1 for _ in read_lines(url)) == 10
     assert sum("is full" in record.getMessage() for record in caplog.records) == 1
 
 
@@ -168,13 +169,19 @@ def test_one_line_that_the_database_refuses_does_not_keep_the_others(url, monkey
     assert [one.who for one in read_lines(url)] == ["a", "b"] and (audit.written, audit.lost) == (2, 1)
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
-@given(text=st.text(st.characters(codec=None), max_size=600), seed=st.integers(0, 2**63 - 1), seconds=st.floats(0, 1e9))
-def test_any_text_is_taken(tmp_path_factory, text, seed, seconds):
+@pytest.fixture(scope="module")
+def any_audit(tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('audit') / 'a.db'}"
     with Audit.open(url) as audit:
-        audit.begin(line(who=text, task=text, outcome=text, seed=seed, seconds=seconds, input_sha256s=(text,)))
-    [found] = read_lines(url)
+        yield url, audit
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(text=st.text(st.characters(codec=None), max_size=600), seed=st.integers(0, 2**63 - 1), seconds=st.floats(0, 1e9))
+def test_any_text_is_taken(any_audit, text, seed, seconds):
+    url, audit = any_audit
+    audit.begin(line(who=text, task=text, outcome=text, seed=seed, seconds=seconds, input_sha256s=(text,)))
+    [found] = read_lines(url, last=1)
     assert (found.seed, found.seconds, audit.lost) == (seed, seconds, 0) and len(found.who) <= 400
 
 

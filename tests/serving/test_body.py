@@ -57,6 +57,11 @@ def served(app) -> Iterator[int]:
         thread.join(10)
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr("unimedvl.serving.body._PATIENCE", 0.5)
+
+
 @pytest.fixture(scope="module")
 def limit() -> BodyLimit:
     return BodyLimit(echo, LIMITS)
@@ -151,6 +156,21 @@ def test_bodies_together_have_a_bound(port, limit):
         limit._held -= 8000
     assert (status, headers["retry-after"], headers["x-should-retry"]) == (503, "2", "true")
     assert "try again later" in problem(body)
+
+
+def test_clients_that_send_all_before_they_read_are_told(port):
+    answer = httpx.post(f"http://127.0.0.1:{port}/", content=b"x" * 20_000_000)
+    assert answer.status_code == 413 and "too large" in problem(answer.content)
+
+    def pieces() -> Iterator[bytes]:
+        yield from [b"x" * 100_000] * 100
+
+    assert httpx.post(f"http://127.0.0.1:{port}/", content=pieces()).status_code == 413
+
+
+def test_a_client_that_asks_first_is_told_at_once(port):
+    status, headers, _ = sent(port, "content-length: 20000000\r\nexpect: 100-continue\r\n")
+    assert (status, headers["connection"]) == (413, "close")
 
 
 @pytest.mark.parametrize(("data", "said"), [

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from unimedvl.serving.body import refuse
 from unimedvl.serving.browsers import check_browser
 from unimedvl.serving.errors import ApiError, as_api_error, unavailable
 from unimedvl.serving.keys import is_loopback
@@ -36,10 +37,7 @@ class Access:
                 if scope["type"] == "websocket":
                     await send({"type": "websocket.close", "code": 1008})
                     return
-                told = as_api_error(error)
-                # The body is not read; what is left of it would be taken for the next request.
-                told.headers["Connection"] = "close"
-                await told.response()(scope, receive, send)
+                await refuse(as_api_error(error), scope, receive, send)
                 return
             await self.app(scope, receive, send)
 

@@ -45,9 +45,10 @@ def make_app(engine: Engine | Callable[[], Engine], settings: ServerSettings) ->
         KeysError, AuditError: one line on keys that can't be read, or an audit that can't be opened.
     """
     late = LateEngine(engine) if callable(engine) else LateEngine.loaded(engine)
+    numbers = metrics.Metrics()
     service = Service(
-        settings, late, metrics.Metrics(), Decoders(settings.limits), Allowance(settings.limits),
-        keys=load_keys(settings.keys), audit=_audit(settings),
+        settings, late, numbers, Decoders(settings.limits), Allowance(settings.limits),
+        keys=load_keys(settings.keys), audit=_audit(settings, numbers),
     )  # fmt: skip
     app = FastAPI(title="UniMedVL", version=package_version(), description=NOT_CLINICAL, lifespan=_lifespan)
     app.state.service = service
@@ -96,12 +97,12 @@ def _close(service: Service) -> None:
         service.audit.close()
 
 
-def _audit(settings: ServerSettings):
+def _audit(settings: ServerSettings, numbers: metrics.Metrics):
     if settings.audit is None:
         return None
     from unimedvl.serving.audit import Audit
 
-    return Audit.open(settings.audit, required=settings.audit_required)
+    return Audit.open(settings.audit, required=settings.audit_required, told=numbers.unwritten.inc)
 
 
 def _mount_page(app: FastAPI, service: Service) -> None:

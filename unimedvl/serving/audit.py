@@ -12,10 +12,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.engine import Engine
@@ -70,8 +71,12 @@ class Audit:
     written, lost: lines so far. failing: the last attempt to write failed. required: requests may not go unrecorded.
     """
 
-    def __init__(self, engine: Engine, *, required: bool = False, room: int = 10_000) -> None:
-        """room: lines that are kept while the database can't be written."""
+    def __init__(
+        self, engine: Engine, *, required: bool = False, room: int = 10_000,
+        told: Callable[[int], None] = lambda count: None,
+    ) -> None:  # fmt: skip
+        """room: lines that are kept while the database can't be written. told: gets how many more were lost."""
+        self._told = told
         self.required, self.written, self.lost, self.failing = required, 0, 0, False
         self._engine, self._room = engine, room
         self._waiting: deque[_Item] = deque()
@@ -81,16 +86,16 @@ class Audit:
         self._thread.start()
 
     @classmethod
-    def open(cls, url: str, *, required: bool = False, room: int = 10_000) -> Audit:
+    def open(cls, url: str, **options: Any) -> Audit:
         """Open a database, and make its table where there is none.
 
-        url: ``sqlite:///audit.db`` or ``postgresql://user:password@host/name``.
+        url: ``sqlite:///audit.db`` or ``postgresql://user:password@host/name``. options: as the constructor's.
 
         Raises:
             AuditError: the database can't be reached or written; without its password.
             ModuleNotFoundError: its driver is not installed.
         """
-        return cls(opened(url, make=True), required=required, room=room)
+        return cls(opened(url, make=True), **options)
 
     def __enter__(self) -> Audit:
         return self
@@ -184,7 +189,7 @@ class Audit:
                 logger.warning("the audit is written again")
             self.failing, self._attempts = False, 0
             self.written += written
-            self.lost += len(batch) - written
+            self._count_lost(len(batch) - written)
             self._remove(batch)
         for item in batch:
             if item.done is not None and item.done.set_running_or_notify_cancel():
@@ -221,7 +226,12 @@ class Audit:
         if not self._full and count:
             logger.error("the audit %s; lines are lost, which its count tells", why)
         self._full = True
+        self._count_lost(count)
+
+    def _count_lost(self, count: int) -> None:
         self.lost += count
+        if count:
+            self._told(count)
 
 
 class AuditFault(SQLAlchemyError):

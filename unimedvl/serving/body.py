@@ -10,6 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from unimedvl.serving.errors import ApiError
@@ -23,6 +24,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Strings, which are passed over, or what opens, closes and parts values. Possessive: nothing is tried twice.
 _JSON = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{},]', re.DOTALL)
+# How much, and for how many seconds, is read of a body that is refused.
+_THROWN_AWAY, _PATIENCE = 512 * 2**20, 10
 # Larger JSON is looked at in a thread, so that other requests don't wait for it.
 _AT_ONCE = 256 * 1024
 
@@ -45,9 +48,7 @@ class BodyLimit:
                 if _is_json(scope):
                     await self._check_json(whole)
             except ApiError as error:
-                # What else the client sends would be taken for its next request, or read for nothing.
-                error.headers["Connection"] = "close"
-                await error.response()(scope, receive, send)
+                await refuse(error, scope, receive, send)
                 return
             except ConnectionError:  # the client went before its body was there
                 return
@@ -118,6 +119,32 @@ class _Body:
             return {"type": "http.request", "body": whole, "more_body": False}
 
         return receive
+
+
+async def refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with an error before the body was read to its end, and close the connection.
+
+    Most clients read nothing before they have sent everything, and of a connection that is closed on them meanwhile
+    they tell no more than that. So what still comes is thrown away, for a while, before it is closed.
+    """
+    # What came after would be taken for the client's next request.
+    error.headers["Connection"] = "close"
+    answer = error.response()
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    # A client that waits to be told to go on has sent nothing yet.
+    if not _header(scope, b"expect"):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(_thrown_away(receive), _PATIENCE)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _thrown_away(receive: Receive) -> None:
+    left, more = _THROWN_AWAY, True
+    while more and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 def check_json(data: bytes, limits: Limits) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
-import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from unimedvl.serving.connections import PatientProtocol
 from unimedvl.serving.keys import check_exposure, load_keys
 from unimedvl.serving.settings import ServerSettings
+from unimedvl.serving.tls import check_tls
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -41,19 +44,13 @@ def check(settings: ServerSettings) -> None:
     """What can be told before anything starts.
 
     Raises:
-        KeysError: keys that can't be read, or none at an address that others reach. ServingError: TLS files that are
+        KeysError: keys that can't be read, or none at an address that others reach. TlsError: TLS files that are
             none. AuditError: an audit that can't be opened.
     """
     check_exposure(settings.host, load_keys(settings.keys), settings.open)
     if settings.tls is not None:
-        tls = settings.tls
-        for name in ("certificate", "key"):
-            if not getattr(tls, name).is_file():
-                raise ServingError(f"tls.{name}: there is no file {getattr(tls, name)}")
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise ServingError(f"tls: {tls.certificate} and {tls.key} are no certificate and its key in PEM") from error
+        for warning in check_tls(settings.tls.certificate, settings.tls.key):
+            logger.warning("tls: %s", warning)
     if settings.fetch:
         from unimedvl.serving.fetch import parse_allowed
 
@@ -149,15 +146,19 @@ class Server(uvicorn.Server):
             self._ready = None
         if self.service.engine.failure is not None:
             self.should_exit = True
-        if self._until is not None and (not self.service.running or time.monotonic() > self._until):
-            self.should_exit = True
+        if self._until is not None and not self.should_exit:
+            late = time.monotonic() > self._until
+            if late and self.service.running:  # their clients are told
+                logger.warning("%d requests did not end in time, and are stopped", self.service.running)
+                await asyncio.to_thread(self.service.engine.close, finish=False)
+            self.should_exit = late or not self.service.running
         return await super().on_tick(counter)
 
 
 def configured(app: FastAPI, settings: ServerSettings) -> uvicorn.Config:
     tls = settings.tls
     return uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=_IDLE,
+        app, http=PatientProtocol, log_config=None, access_log=False, server_header=False, timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=_CLOSING, backlog=_BACKLOG, lifespan="on",
         ssl_certfile=None if tls is None else tls.certificate, ssl_keyfile=None if tls is None else tls.key,
     )  # fmt: skip
@@ -180,6 +181,8 @@ def serve(settings: ServerSettings, told: Callable[[str], None]) -> None:
         from unimedvl.serving.app import make_app
 
         app = make_app(lambda: load_engine(settings), settings)
+        # While the model loads, so that the first image need not wait for it.
+        threading.Thread(target=app.state.service.decoders.start, name="decoders", daemon=True).start()
         Server(app, settings, lambda: told("ready")).run([listening])
         if app.state.service.engine.failure is not None:
             raise app.state.service.engine.failure
