@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from unimedvl import UniMedVL
 from unimedvl.inference.engine import Engine
 from unimedvl.serving.app import make_app
+from unimedvl.serving.logs import set_up
 from unimedvl.serving.run import Server, bound
 from unimedvl.serving.service import Service
 from unimedvl.serving.settings import ServerSettings
@@ -140,3 +144,25 @@ def make_certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
         return folder / "certificate.pem", folder / "key.pem"
 
     return make
+
+
+@pytest.fixture
+def log() -> Iterator[Callable[..., io.StringIO]]:
+    """Set the log up into a buffer; all of logging is put back afterwards."""
+    names = [None, "unimedvl", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings", "pydicom", "nibabel",
+             "nibabel.global", "huggingface_hub", "httpx", "gradio", "pynetdicom"]  # fmt: skip
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(one, one.handlers, one.propagate, one.level) for one in loggers]
+    hook = threading.excepthook
+
+    def start(*arguments) -> io.StringIO:
+        buffer = io.StringIO()
+        set_up(*arguments, stream=buffer)
+        return buffer
+
+    with warnings.catch_warnings():
+        yield start
+    logging.captureWarnings(False)
+    threading.excepthook = hook
+    for one, handlers, propagate, level in before:
+        one.handlers, one.propagate, one.level = handlers, propagate, level

@@ -176,7 +176,7 @@ def any_audit(tmp_path_factory):
         yield url, audit
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(text=st.text(st.characters(codec=None), max_size=600), seed=st.integers(0, 2**63 - 1), seconds=st.floats(0, 1e9))
 def test_any_text_is_taken(any_audit, text, seed, seconds):
     url, audit = any_audit

@@ -8,37 +8,13 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
 
 import pydicom.config
-import pytest
 from pydicom.dataset import Dataset
 
-from unimedvl.serving.logs import request_line, set_up
+from unimedvl.serving.logs import request_line
 
 SECRET = "Zaphod^Beeblebrox"
-
-
-@pytest.fixture
-def log() -> Iterator[Callable[..., io.StringIO]]:
-    """Set the log up into a buffer; all of logging is put back afterwards."""
-    names = [None, "unimedvl", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings", "pydicom", "nibabel",
-             "nibabel.global", "huggingface_hub", "httpx", "gradio", "pynetdicom"]  # fmt: skip
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(one, one.handlers, one.propagate, one.level) for one in loggers]
-    hook = threading.excepthook
-
-    def start(*arguments) -> io.StringIO:
-        buffer = io.StringIO()
-        set_up(*arguments, stream=buffer)
-        return buffer
-
-    with warnings.catch_warnings():
-        yield start
-    logging.captureWarnings(False)
-    threading.excepthook = hook
-    for one, handlers, propagate, level in before:
-        one.handlers, one.propagate, one.level = handlers, propagate, level
 
 
 def failed() -> None:
