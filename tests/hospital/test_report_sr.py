@@ -21,6 +21,12 @@ def context(documents) -> StudyContext:
     return StudyContext.of([documents.real("CT_small.dcm")])
 
 
+def continuities(item: pydicom.Dataset) -> set[str]:
+    """Of all containers: viewers leave out the names of what stands in a continuous one."""
+    found = {item.ContinuityOfContent} if "ContinuityOfContent" in item else set()
+    return found.union(*(continuities(inner) for inner in item.get("ContentSequence", [])))
+
+
 def test_a_report_is_split_into_its_sections_and_nothing_is_lost() -> None:
     assert sections("Findings: Clear lungs. Impression: Normal.") == {
         "findings": "Clear lungs.", "impression": "Normal."}  # fmt: skip
@@ -121,6 +127,7 @@ def test_a_measurement_report_has_the_tree_of_tid_1500(documents, context) -> No
         "    CONTAINS TEXT Finding = drusen: unknown",
     ):
         assert line in lines
+    assert continuities(document) == {"SEPARATE"}
     stream = io.BytesIO()
     document.save_as(stream, enforce_file_format=True)
     read = hd.sr.srread(io.BytesIO(stream.getvalue()))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from highdicom import sr as sr_module
 
 QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
+_COMMENT = Code("121106", "DCM", "Comment")
 _FINDING = Code("121071", "DCM", "Finding")
 _SQUARE_MM = Code("mm2", "UCUM", "square millimeter")
 _PRESENT = {
@@ -58,13 +59,21 @@ def measurement_report(
     measured.ContentSequence = sr.ContentSequence(groups)
     items.append(measured)
     words = sr.ContainerContentItem(QUALITATIVE, relationship_type="CONTAINS")
-    texts = [(name, text) for _, name, text in told(result)]
+    texts = [(_COMMENT, explained(result, maker, context)), *((name, text) for _, name, text in told(result))]
     texts += [(_FINDING, f"{e.finding}: {_PRESENT[e.present].meaning.lower()}") for e in evaluations if not _code(e)]
-    texts.append((Code("121106", "DCM", "Comment"), explained(result, maker, context)))
     words.ContentSequence = sr.ContentSequence([sr.TextContentItem(n, t, "CONTAINS") for n, t in texts])
     items.append(words)
     root.ContentSequence = sr.ContentSequence(items)
+    _part(root)
     return root
+
+
+def _part(item: Dataset) -> None:
+    """Make every container one of separate items: viewers leave the names of continuous ones out, as in prose."""
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for inner in item.get("ContentSequence", []):
+        _part(inner)
 
 
 def _whole(
