@@ -65,6 +65,16 @@ def random_model(config: ModelConfig, seed: int = 0, generation: bool = True) ->
     return model.eval()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Signing keys of tests are made in a folder of their own and not in the user's."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        for name in ("KEY", "CERT", "TSA"):
+            patched.delenv(f"UNIMEDVL_C2PA_{name}", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def geometry() -> ModelConfig:
     return GEOMETRY

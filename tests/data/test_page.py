@@ -12,7 +12,7 @@ from unimedvl.data.error import DataError
 from unimedvl.data.miniatures.paint import encoded, picture
 from unimedvl.data.page import document, made_by_model, made_how, table, thumbnail, write_page
 from unimedvl.data.record import Message, Record
-from unimedvl.imaging import save_png
+from unimedvl.provenance import save
 
 
 def record(**values) -> Record:
@@ -49,7 +49,7 @@ def test_a_damaged_image_is_named():
 
 
 def test_what_a_model_drew_says_so(tmp_path):
-    save_png(picture("cxr", 1), tmp_path / "made.png", {"model": "tiny"})
+    save(picture("cxr", 1), tmp_path / "made.png", {"model": "tiny"})
     data = (tmp_path / "made.png").read_bytes()
     assert made_by_model(data) and thumbnail(data, "made.png").made
     assert not made_by_model(encoded(picture("cxr", 1))) and not made_by_model(b"no image")

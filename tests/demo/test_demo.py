@@ -27,7 +27,7 @@ from unimedvl.demo.page import About, render, rows
 from unimedvl.demo.sources import REAL_FILES, RealFile
 from unimedvl.demo.studies import exhibit
 from unimedvl.imaging import read_provenance
-from unimedvl.imaging.output import SYNTHETIC
+from unimedvl.imaging.metadata import SYNTHETIC
 from unimedvl.model.config import DecoderConfig, SpecialTokens, VaeConfig, VitConfig, preset
 from unimedvl.model.unified import UnifiedModel
 from unimedvl.phantoms.corpus import corpus

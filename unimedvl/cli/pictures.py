@@ -203,13 +203,13 @@ def _draw(task: str, image: Path | None, read: ReadingOptions | None, given: Giv
 def _save(
     terminal: Terminal, result: ImageResult, place: Path, mask: Path | None, documents: dict[str, str]
 ) -> None:
-    from unimedvl.imaging import save_png
+    from unimedvl.provenance import save
 
     result.save(place)
     told = {"file": str(place)} | documents
     if mask is not None:
         inside = result.mask
-        save_png(inside[..., None].repeat(3, axis=2).astype("uint8") * 255, mask, result.provenance)
+        save(inside[..., None].repeat(3, axis=2).astype("uint8") * 255, mask, result.provenance, result.originals)
         told["mask"] = {"file": str(mask), "pixels": int(inside.sum())}
     if terminal.json:
         terminal.document(told | result.to_dict())

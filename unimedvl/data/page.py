@@ -21,7 +21,7 @@ _MADE = {"simulated": "simulated", "synthetic": "synthetic", "phantom": "simulat
 _DENIED = {"", "0", "no", "false"}
 # What damaged image files raise, by format.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, Image.DecompressionBombError)
-# In a PNG that this project's model drew (`imaging.save_png`).
+# In a PNG that this project's model drew (`provenance.encoded`).
 _PROVENANCE = "unimedvl:provenance"
 # Modes whose values do not fit into 8 bits.
 _WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")

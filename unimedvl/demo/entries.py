@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
 
-from unimedvl.imaging import resize, save_png
+from unimedvl.imaging import resize
 from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.text import Sampling
 from unimedvl.inference.unimedvl import Request, UniMedVL
 from unimedvl.phantoms import known_to
+from unimedvl.provenance import encoded
 
 # Inputs are shown at most this large, so that the page stays light.
 SHOWN_SIDE = 256
@@ -134,10 +133,7 @@ def made(result: ImageResult, caption: str, alt: str, pixels: np.ndarray | None 
     pixels: [H, W, 3] uint8, where what is shown was drawn over the result.
     """
     pixels = result.array if pixels is None else pixels
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "made.png"
-        save_png(pixels, file, result.provenance)
-        png = file.read_bytes()
+    png = encoded(pixels, result.provenance, originals=result.originals)
     return Picture(png, (pixels.shape[1], pixels.shape[0]), caption, f"Synthetic: {alt}", "output")
 
 

@@ -20,6 +20,33 @@ PLANES = ("axial", "coronal", "sagittal")
 
 
 @dataclass(frozen=True)
+class Original:
+    """The file that a picture was read from.
+
+    kind, sha256: as of `Image`. held: its bytes, where it came as bytes, else its full name.
+    """
+
+    kind: str
+    sha256: str
+    held: bytes | str = field(repr=False)
+
+    def read(self) -> bytes | None:
+        """The bytes of the file; None where it is gone, was changed since, or is over 64 MiB."""
+        data = self.held
+        if isinstance(data, str):
+            try:
+                with open(data, "rb") as stream:
+                    data = stream.read(_LONGEST_ORIGINAL + 1)
+            except OSError:
+                return None
+        whole = len(data) <= _LONGEST_ORIGINAL and hashlib.sha256(data).hexdigest() == self.sha256
+        return bytes(data) if whole else None
+
+
+_LONGEST_ORIGINAL = 64 * 2**20
+
+
+@dataclass(frozen=True)
 class Image:
     """One picture ready to be resized.
 
@@ -29,6 +56,7 @@ class Image:
     kind: "png", "jpeg", "tiff", "bmp", "webp", "dicom", "nifti" or "array".
     details: how it was read (window, frame, slice, plane, photometric, spacing). Numbers and
         words about pixels only: nothing here can name a patient.
+    original: the file, None for what was in memory already.
     """
 
     pixels: np.ndarray
@@ -36,6 +64,7 @@ class Image:
     sha256: str
     kind: str
     details: dict = field(default_factory=dict)
+    original: Original | None = field(default=None, repr=False, compare=False)
 
     @property
     def width(self) -> int:
@@ -111,7 +140,9 @@ def read_image(source: Readable, options: ReadOptions | None = None, bounds: Bou
         kind = detect(opened)
         try:
             pixels, details = _read(kind, opened, options)
-            return Image(pixels, opened.name, opened.sha256(), kind, details)
+            sha256 = opened.sha256()
+            held = os.path.abspath(opened.name) if isinstance(source, (str, os.PathLike)) else source
+            return Image(pixels, opened.name, sha256, kind, details, Original(kind, sha256, held))
         except ImagingError:
             raise
         except MemoryError as error:

@@ -1,57 +1,36 @@
-"""Saving a made picture, whole or not at all, with where it came from and that it is synthetic."""
+"""Where a made picture goes: told beforehand whether it can, and written whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import stat
 import tempfile
 from pathlib import Path
 
-import numpy as np
-from PIL import Image as PillowImage
-from PIL.PngImagePlugin import PngInfo
-
 from unimedvl.imaging.errors import ImagingError
-from unimedvl.imaging.kind import detect
-from unimedvl.imaging.source import check_pixels, open_source
 
-PROVENANCE_KEY = "unimedvl:provenance"
-SYNTHETIC = "SYNTHETIC image made by a model (UniMedVL). Not for clinical use."
-
-# IPTC's word for a picture made by a trained model, in the field of XMP that viewers and archives read.
-_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-_XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about=""
-    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
-    Iptc4xmpExt:DigitalSourceType="{_SOURCE_TYPE}"
-    xmp:CreatorTool="UniMedVL"/>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="r"?>"""
+# Endings of files that a made picture is saved as, and the format that each stands for.
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
 def check_output(path: str | os.PathLike) -> Path:
-    """Tell now, before long work, whether a PNG can be saved at `path`. Leaves nothing behind.
+    """Tell now, before long work, whether a picture can be saved at `path`. Leaves nothing behind.
 
     Returns:
         The file that will be written, links followed.
 
     Raises:
         ImagingError: the folder is missing or read-only; the path is a folder, a device or a file
-            that may not be replaced; or its name does not end in ``.png``.
+            that may not be replaced; or its name ends in none of `FORMATS`.
     """
     name = os.fspath(path)
     try:
         target = Path(os.path.realpath(name))
         if target.is_dir() or name.endswith(("/", os.sep)):
             raise ImagingError(name, "is a folder; give the name of a file in it, such as out.png")
-        if target.suffix.lower() != ".png":
-            raise ImagingError(name, "must end in .png; pictures are saved as PNG")
+        if target.suffix.lower() not in FORMATS:
+            raise ImagingError(name, f"must end in one of {', '.join(FORMATS)}")
         if not target.parent.exists():
             raise ImagingError(name, f"the folder {target.parent} does not exist; create it first")
         if not target.parent.is_dir():
@@ -70,31 +49,21 @@ def check_output(path: str | os.PathLike) -> Path:
     return target
 
 
-def save_png(pixels: np.ndarray, path: str | os.PathLike, provenance: dict) -> None:
-    """Save a made picture as PNG with its provenance, and marked as synthetic.
+def write_whole(data: bytes, path: str | os.PathLike) -> Path:
+    """Write a made picture's file. It is written beside its place and then moved there: nobody ever sees half of it.
 
-    The file holds iTXt chunks ``unimedvl:provenance`` (JSON), ``Software``, ``Comment`` and an XMP
-    packet with the IPTC digital source type ``trainedAlgorithmicMedia``. It is written beside its
-    place and then moved there, so that nobody ever sees half of it.
-
-    Args:
-        pixels: [H, W, 3] uint8 RGB.
-        provenance: what can be written as JSON: weights hash, seed, settings, versions, input hash.
+    Returns:
+        The file, links followed.
 
     Raises:
         ImagingError: as `check_output`, or the disk is full.
-        ValueError: other shapes or types of pixels. TypeError: a provenance that is no JSON.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"save_png takes [H, W, 3] uint8, not {list(pixels.shape)} {pixels.dtype}")
-    check_pixels(os.fspath(path), pixels.shape[1], pixels.shape[0])
-    chunks = _chunks(provenance)
     target = check_output(path)
     partial = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         # Not tempfile's: a made picture should have the permissions that any new file has.
         with open(partial, "xb") as stream:
-            PillowImage.fromarray(pixels).save(stream, format="PNG", pnginfo=chunks)
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, target)
@@ -102,40 +71,7 @@ def save_png(pixels: np.ndarray, path: str | os.PathLike, provenance: dict) -> N
         raise ImagingError(os.fspath(path), f"could not be written ({_why(error)})") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def read_provenance(path: str | os.PathLike) -> dict | None:
-    """The provenance of a PNG that `save_png` wrote, or None for a picture without one.
-
-    Raises:
-        ImagingError: not a readable image, or its provenance is damaged.
-    """
-    with open_source(path) as source:
-        if detect(source) != "png":
-            return None
-        source.stream.seek(0)
-        try:
-            with PillowImage.open(source.stream, formats=("PNG",)) as picture:
-                check_pixels(source.name, *picture.size)
-                text = getattr(picture, "text", {}).get(PROVENANCE_KEY)
-            provenance = None if text is None else json.loads(text)
-        except ImagingError:
-            raise
-        except Exception as error:
-            raise ImagingError(source.name, f"is a damaged PNG ({_why(error)})") from error
-        if provenance is not None and not isinstance(provenance, dict):
-            raise ImagingError(source.name, "has a provenance that is no JSON object")
-        return provenance
-
-
-def _chunks(provenance: dict) -> PngInfo:
-    chunks = PngInfo()
-    text = json.dumps(provenance, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    chunks.add_itxt(PROVENANCE_KEY, text)
-    chunks.add_itxt("Software", "UniMedVL")
-    chunks.add_itxt("Comment", SYNTHETIC)
-    chunks.add_itxt("XML:com.adobe.xmp", _XMP)
-    return chunks
+    return target
 
 
 def _why(error: Exception) -> str:

@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 from unimedvl.imaging.codestream import check_scans, webp_size
 from unimedvl.imaging.errors import ImagingError, TooLarge
 from unimedvl.imaging.image import ReadOptions
+from unimedvl.imaging.metadata import says_made
 from unimedvl.imaging.source import Source, check_pixels
 from unimedvl.imaging.tiff import Layout, mend, opened, pages, unread, values
 from unimedvl.imaging.windowing import (
@@ -61,7 +62,7 @@ def read_raster(source: Source, kind: str, options: ReadOptions) -> tuple[np.nda
     orientation = _orientation(picture)
     if orientation != 1:
         details["exif_orientation"] = orientation
-    if "unimedvl:provenance" in picture.info:
+    if says_made(picture):
         details["synthetic"] = True
     return np.ascontiguousarray(_turn(pixels, orientation)), details
 

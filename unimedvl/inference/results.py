@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from unimedvl.imaging import save_png
+from unimedvl.imaging import check_output
+from unimedvl.imaging.image import Original
+from unimedvl.imaging.output import FORMATS, write_whole
 from unimedvl.inference.text import Token
 
 NOT_CLINICAL = "Research software. Not for clinical use."
@@ -95,10 +100,15 @@ class TextResult(_Sourced):
 
 @dataclass(frozen=True)
 class ImageResult(_Sourced):
-    """A drawn image, and what was said with it. It is synthetic, and saved files say so.
+    """A drawn image, and what was said with it. It is synthetic, and what leaves as a file says so.
 
-    array: [H, W, 3] uint8 RGB. confidence, logprobs, finish and tokens are of the words said with it, as in
-        `TextResult`; where none were said, confidence and finish are None.
+    array: [H, W, 3] uint8 RGB as the model drew it, for measuring. `marked`, `image`, `png`, `encoded` and `save`
+    give it
+        with an invisible watermark (`unimedvl.provenance`), which changes pixels by a few grey levels, and need the
+        provenance, whose first use hashes the weights.
+    originals: the files that it was made from. confidence, logprobs, finish and tokens are of the words said with it,
+    as
+        in `TextResult`; where none were said, confidence and finish are None.
     """
 
     array: np.ndarray
@@ -109,10 +119,32 @@ class ImageResult(_Sourced):
     finish: str | None = None
     provenance: dict = Provenance()
     tokens: tuple[Token, ...] = ()
+    originals: tuple[Original, ...] = field(default=(), repr=False, compare=False)
+
+    @cached_property
+    def marked(self) -> np.ndarray:
+        """[H, W, 3] uint8: the drawing with the watermark, for other kinds of files; a mask has none."""
+        from unimedvl.provenance import watermarked
+
+        return watermarked(self.array, self.provenance)
 
     @property
     def image(self) -> PillowImage.Image:
-        return PillowImage.fromarray(self.array)
+        """The drawing with the watermark, and a PNG's metadata as its `info`, which Pillow saves only if told to."""
+        return PillowImage.open(BytesIO(self._file("png", sign=False)))
+
+    def png(self) -> bytes:
+        """A PNG file with watermark, provenance and, where c2pa-python is installed, a signed manifest."""
+        return self.encoded("png")
+
+    def encoded(self, kind: Literal["png", "jpeg", "webp"] = "png", quality: int = 90) -> bytes:
+        """A file as `unimedvl.provenance.encoded` makes it. Raises ValueError, ProvenanceError."""
+        return self._file(kind, quality=quality)
+
+    def _file(self, kind: str, **options) -> bytes:
+        from unimedvl.provenance import written
+
+        return written(self.marked, self.provenance, kind, originals=self.originals, **options)
 
     @property
     def mask(self) -> np.ndarray:
@@ -120,8 +152,8 @@ class ImageResult(_Sourced):
         return self.array.mean(axis=2) > 127.5
 
     def save(self, path: str | Path) -> Path:
-        """Write a PNG that carries the provenance and the mark. Raises ImagingError."""
-        save_png(self.array, path, self.provenance)
+        """Write a PNG, JPEG or WebP, by its ending, as `png` makes it. Raises ImagingError, ProvenanceError."""
+        write_whole(self.encoded(FORMATS[check_output(path).suffix.lower()]), path)
         return Path(path)
 
     def to_dict(self) -> dict:

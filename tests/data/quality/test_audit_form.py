@@ -28,7 +28,7 @@ from unimedvl.data.quality.ratings import read_ratings
 from unimedvl.data.record import Message, Picture, Record
 from unimedvl.data.shards import write_shard
 from unimedvl.data.source import Sample
-from unimedvl.imaging import save_png
+from unimedvl.provenance import save
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -169,7 +169,7 @@ def test_every_image_of_a_record_is_a_png(server):
 
 def test_simulated_and_drawn_images_are_called_so(serving, tmp_path):
     simulated, drawn = (record(k, attributes={"simulated": "yes"} if k == "1" else {}) for k in "12")
-    save_png(picture("cxr", 1), tmp_path / "made.png", {"model": "tiny"})
+    save(picture("cxr", 1), tmp_path / "made.png", {"model": "tiny"})
     images = [encoded(picture("cxr", 1)), (tmp_path / "made.png").read_bytes()]
     write_shard(tmp_path / "a.parquet", [
         Sample(r, (partial(bytes, i),)) for r, i in zip((simulated, drawn), images, strict=True)
