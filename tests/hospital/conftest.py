@@ -106,3 +106,85 @@ class Documents:
 @pytest.fixture(scope="session")
 def documents() -> type[Documents]:
     return Documents
+
+
+class Peer:
+    """A storage SCP and SCU of pynetdicom, as a PACS is one: keeps what it gets, and sends."""
+
+    def __init__(self, title: str = "PEER", answer: int = 0x0000) -> None:
+        from pynetdicom import AE, AllStoragePresentationContexts, evt
+
+        self.title, self.answer, self.got = title, answer, []
+        self._ae = AE(title)
+        self._ae.supported_contexts = AllStoragePresentationContexts
+        self._ae.require_called_aet = True
+        handlers = [(evt.EVT_C_STORE, self._keep)]
+        self._server = self._ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    @property
+    def address(self) -> str:
+        return f"{self.title}@127.0.0.1:{self.port}"
+
+    def _keep(self, event) -> int:
+        if self.answer == 0x0000:
+            self.got.append(event.dataset)
+        return self.answer
+
+    def of(self, study: str) -> list[Dataset]:
+        return [d for d in self.got if d.StudyInstanceUID == study]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._ae.shutdown()
+
+    @staticmethod
+    def send(datasets: list[Dataset], port: int, called: str = "UNIMEDVL", calling: str = "SENDER", **tls) -> list[int]:
+        """The status of each that was answered; what comes after an association that ended has none."""
+        from pynetdicom import AE
+
+        ae = AE(calling)
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 30
+        for kind in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
+            ae.add_requested_context(*kind)
+        association = ae.associate("127.0.0.1", port, ae_title=called, **tls)
+        answers = []
+        for dataset in datasets:
+            if not association.is_established:
+                break
+            status = association.send_c_store(dataset)
+            if "Status" not in status:
+                break
+            answers.append(status.Status)
+        if association.is_established:
+            association.release()
+        return answers
+
+
+@pytest.fixture
+def peer():
+    running = Peer()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def chest():
+    """A simulated chest radiograph of one or several views, as `chest(seed, ["PA", "LL"])`: data sets to be sent."""
+    from unimedvl.phantoms import simulate
+    from unimedvl.phantoms.dicom import dicom_of
+
+    def make(seed: int, views=("PA",)) -> list[Dataset]:
+        made = []
+        for number, view in enumerate(views, 1):
+            dataset = dicom_of(simulate("cxr", seed, 64), "frontal")
+            dataset.SOPInstanceUID = f"{dataset.SOPInstanceUID[:50]}.{number}"
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            dataset.InstanceNumber, dataset.ViewPosition = number, view
+            made.append(dataset)
+        return made
+
+    return make

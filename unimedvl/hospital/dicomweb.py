@@ -98,21 +98,21 @@ class DicomWeb:
         """Studies by attributes, such as PatientID="7", StudyDate="20260101-20260131", ModalitiesInStudy="CT"."""
         fields = ["StudyDescription", "ModalitiesInStudy", "NumberOfStudyRelatedSeries",
                   "NumberOfStudyRelatedInstances"]  # fmt: skip
-        rows = self._ask("query", lambda: self._client.search_for_studies(
-            limit=limit, fields=fields, search_filters=filters))  # fmt: skip
-        return [_study(row) for row in _datasets(rows)]
+        rows = self._ask("query", lambda: _datasets(self._client.search_for_studies(
+            limit=limit, fields=fields, search_filters=filters)))  # fmt: skip
+        return [_study(row) for row in rows]
 
     def series(self, study: str) -> list[FoundSeries]:
         check_uid(study)
         fields = ["BodyPartExamined", "SeriesDescription", "NumberOfSeriesRelatedInstances"]
-        rows = self._ask("query", lambda: self._client.search_for_series(study, fields=fields))
-        return [_series(row, study) for row in _datasets(rows)]
+        rows = self._ask("query", lambda: _datasets(self._client.search_for_series(study, fields=fields)))
+        return [_series(row, study) for row in rows]
 
     def instances(self, study: str, series: str | None = None) -> list[FoundInstance]:
         """Those of a study, or of one of its series."""
-        check_uid(study)
-        rows = self._ask("query", lambda: self._client.search_for_instances(study, series and check_uid(series)))
-        return [_instance(row, study) for row in _datasets(rows)]
+        place = (check_uid(study), None if series is None else check_uid(series))
+        rows = self._ask("query", lambda: _datasets(self._client.search_for_instances(*place)))
+        return [_instance(row, study) for row in rows]
 
     def datasets(self, study: str, series: str | None = None) -> Iterator[Dataset]:
         """Instances one after the other, as the server holds them, within the bounds. Nothing is written."""
@@ -195,7 +195,11 @@ def _size(dataset: Dataset) -> int:
 
 
 def _datasets(rows: list[dict]) -> list[Dataset]:
-    return [Dataset.from_json(row) for row in rows]
+    """Raises ValueError where they are not in the DICOM JSON model (PS3.18 annex F)."""
+    try:
+        return [Dataset.from_json(row) for row in rows]
+    except Exception as error:  # pydicom raises every type there is
+        raise ValueError("no DICOM JSON") from error
 
 
 def _text(row: Dataset, keyword: str) -> str:

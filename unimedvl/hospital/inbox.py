@@ -178,8 +178,8 @@ class Inbox:
                 "UPDATE passes SET state = 'failed', changed = ?, reason = 'the program ended while it ran, ' "
                 "|| attempts || ' times' WHERE state = 'running' AND attempts >= ?", now, attempts)  # fmt: skip
             self._ledger.do("UPDATE passes SET state = 'ready', changed = ? WHERE state = 'running'", now)
-            # A clock that was put back must not keep a study waiting.
-            self._ledger.do("UPDATE passes SET received = ? WHERE state = 'received' AND received > ?", now, now)
+            # Senders that were cut off need their time again, and a clock may have been put back.
+            self._ledger.do("UPDATE passes SET received = ? WHERE state = 'received'", now)
             known = {row["file"] for row in self._ledger.all("SELECT file FROM instances WHERE file IS NOT NULL")}
             for file in (self.folder / "studies").glob("*/*"):
                 if str(file.relative_to(self.folder)) not in known:

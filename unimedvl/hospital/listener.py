@@ -75,9 +75,10 @@ class Listener:
         with self._writing:
             self._closing = True
             self._writing.wait_for(lambda: not self._writes, patience)
-        if self._server is not None:
+        server, self._server = self._server, None
+        if server is not None:
             time.sleep(0.05)  # for the answers to the last of them
-            self._server.shutdown()
+            server.shutdown()
             self._ae.shutdown()
 
     def _store(self, event: evt.Event) -> int:

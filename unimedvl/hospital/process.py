@@ -20,6 +20,7 @@ from unimedvl.hospital.report import report_sr
 from unimedvl.hospital.rules import Match, Output, Step
 from unimedvl.hospital.study import Picture
 from unimedvl.imaging import read_image
+from unimedvl.inference.image import Cancelled
 from unimedvl.inference.requests import Request
 from unimedvl.inference.text import Sampling
 from unimedvl.tasks import TASKS
@@ -62,13 +63,17 @@ class _Done:
 def runner(model: UniMedVL, cancelled: Callable[[], bool] = lambda: False) -> Run:
     """What runs the requests of a step on a model.
 
-    cancelled: asked between tokens and steps; `unimedvl.inference.image.Cancelled` is raised where it is true.
+    cancelled: asked between tokens and steps. Where it is true, `run` raises Cancelled: an answer that was cut off
+        must not become a report.
     """
 
     def run(requests: Sequence[Request], step: Step) -> Sequence[Result]:
         sampling = Sampling(max_tokens=step.max_tokens)
         steps = step.steps if TASKS[step.task].draws else None
-        return model.run(requests, sampling=sampling, steps=steps, cancelled=cancelled)
+        results = model.run(requests, sampling=sampling, steps=steps, cancelled=cancelled)
+        if any(r.finish == "cancelled" for r in results):
+            raise Cancelled
+        return results
 
     return run
 

@@ -27,6 +27,7 @@ Output = Literal["sr", "sr-3d", "seg", "sc", "fhir"]
 _IMAGES = re.compile(r"first|middle|all|frontal\+lateral|every [1-9]\d{0,3}")
 # Words that a task needs, as the fields of a `Step` call them.
 _WORDS = ("target", "to", "source", "change", "instruction", "her2")
+_NEEDED = {"segment": ("target",), "counterfactual": ("change",), "edit": ("instruction",), "translate": ("to",)}
 # What a result becomes where the rule doesn't say.
 _OWN_OUTPUT: dict[str, Output] = {"ask": "sr", "report": "sr", "segment": "seg"}
 
@@ -145,12 +146,16 @@ class Step(Strict):
             if kind == "seg" and self.task != "segment":
                 raise ValueError(f"output seg is what segment makes, not {self.task}")
             if kind in ("sr", "sr-3d", "sc") and (kind == "sc") != draws:
-                raise ValueError(f"output {kind} is not what {self.task} makes; it makes {self.made[0]}")
+                raise ValueError(f"output {kind} is not what {self.task} makes; it makes {self._own_output}")
         return self
 
     @property
     def made(self) -> tuple[Output, ...]:
-        return self.output or (_OWN_OUTPUT.get(self.task, "sc"),)
+        return self.output or (self._own_output,)
+
+    @property
+    def _own_output(self) -> Output:
+        return _OWN_OUTPUT.get(self.task, "sc")
 
     def reading(self, frame: int | None) -> ReadOptions:
         return ReadOptions(frame=frame, window=None if self.window is None else parse_window(self.window))
@@ -158,6 +163,8 @@ class Step(Strict):
     def requests(self, images: tuple) -> list[Request]:
         """What is asked of these images: one request, or one a question. Raises ValueError for missing words."""
         given = {word: told for word in _WORDS if (told := getattr(self, word))}
+        if missing := [word for word in _NEEDED.get(self.task, ()) if word not in given]:
+            raise ValueError(f"{self.task} needs {' and '.join(missing)}")
         given |= {"seed": self.seed, "think": self.think}
         try:
             return [request_for(self.task, images, question, **given) for question in self.questions or ("",)]
