@@ -382,6 +382,24 @@ def test_a_conversation_that_makes_no_sense_is_refused(turns, message):
         Turn("tool", "x")
 
 
+def test_contexts_that_would_take_too_much_memory_wait_for_each_other(tiny):
+    """One that is larger than the bound runs alone; none is overtaken for ever, and drawings wait as well."""
+    with narrow(tiny, context_tokens=150) as engine:
+        most = 0
+
+        def look() -> None:
+            nonlocal most
+            most = max(most, sum(ticket.most_tokens for ticket in engine._begun))
+
+        watch(engine._rounds, "round", look)
+        sizes = [60, 60, 60, 400, 20, 20, 60]
+        tickets = [engine.submit(QUESTION, sampling=Sampling(max_tokens=size)) for size in sizes]
+        drawn = engine.submit(request_for("generate", (), "x"), steps=3)
+        assert [len(ticket.result(30).logprobs) for ticket in tickets] == sizes and drawn.result(30)
+    assert most == tickets[3].most_tokens
+    assert ended(tickets[2]) < ended(tickets[3]) < ended(tickets[4])
+
+
 # Fairness -----------------------------------------------------------------------------------------
 
 
@@ -532,7 +550,9 @@ def test_closing_at_once_or_after_a_time_fails_what_is_left(tiny, how):
     assert all(ticket.done for ticket in tickets) and not engine._thread.is_alive()
 
 
-@pytest.mark.parametrize("wrong", [dict(speaking=0), dict(drawing=0), dict(waiting=-1), dict(prompt_tokens=0)], ids=str)
+@pytest.mark.parametrize("wrong", ["speaking", "drawing", "prompt_tokens", "context_tokens"])
 def test_limits_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
-        EngineLimits(**wrong)
+    with pytest.raises(ValueError, match=f"{wrong} is 0; it must be 1 or more"):
+        EngineLimits(**{wrong: 0})
+    with pytest.raises(ValueError, match="waiting is -1"):
+        EngineLimits(waiting=-1)

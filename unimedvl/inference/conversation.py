@@ -91,7 +91,7 @@ def prepared_conversation(
     """The conversation with its images read, laid out as `Chat` takes it in. Raises ValueError, ImagingError."""
     what = asked.task
     if what is not None:
-        check_draws(owner, "the conversation")
+        check_draws(owner, "the conversation", drawing)
     images = [tuple(owner.read(source, asked.read) for source in turn.sources) for turn in asked.turns]
     everything = tuple(image for some in images for image in some)
     segments: list[Segment] = []

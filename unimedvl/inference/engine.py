@@ -56,6 +56,7 @@ class EngineLimits:
 
     speaking: requests that only speak. drawing: requests that draw. waiting: requests of both kinds that may wait for a
         place. prompt_tokens: of prompts, taken in per round; an image that is larger is taken in whole.
+    context_tokens: that the contexts of all that were begun may come to hold; the next waits while it does not fit.
     prefix_bytes: memory for the beginnings of conversations that others may go on from; 0 keeps none.
     """
 
@@ -63,10 +64,11 @@ class EngineLimits:
     drawing: int = 4
     waiting: int = 128
     prompt_tokens: int = 512
+    context_tokens: int = 65536
     prefix_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
-        for name in ("speaking", "drawing", "prompt_tokens"):
+        for name in ("speaking", "drawing", "prompt_tokens", "context_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         for name in ("waiting", "prefix_bytes"):
@@ -116,6 +118,7 @@ class Engine:
         self._changed = threading.Condition()
         self._waiting: deque[Ticket] = deque()
         self._there: set[Ticket] = set()  # taken and not done
+        self._begun: set[Ticket] = set()  # those of them that have a place
         self._coming = {False: 0, True: 0}  # being prepared in their callers' threads, by whether they draw
         self._rounds = Rounds(model, limits.prompt_tokens, limits.prefix_bytes, self._ended)
         self._counts = EngineState()
@@ -236,7 +239,7 @@ class Engine:
 
     def _free(self, draws: bool) -> int:
         most = self.limits.drawing if draws else self.limits.speaking
-        return most - self._rounds.begun(draws)
+        return most - sum(ticket.asked.draws == draws for ticket in self._begun)
 
     def _wait(self, draws: bool, ahead: int) -> float:
         """Seconds until a place is free, by how long the last requests took."""
@@ -278,29 +281,38 @@ class Engine:
             self._changed.wait_for(lambda: self._waiting or self._rounds.busy or self._closing)
             if self._abandoned or not (self._waiting or self._rounds.busy):
                 return False
-            now = time.monotonic()
+            now, full = time.monotonic(), set()
             for ticket in list(self._waiting):
-                error = ticket.over(now)
-                if error is None and self._free(ticket.asked.draws) <= 0:
+                draws, error = ticket.asked.draws, ticket.over(now)
+                if error is None and not self._fits(ticket):
+                    full = {False, True}  # else small ones would overtake a large one for ever
+                if error is None and (draws in full or self._free(draws) <= 0):
+                    full.add(draws)
                     continue
                 self._waiting.remove(ticket)
-                if error is None:
-                    error = self._begin(ticket)
+                error = error or self._begin(ticket)
                 if error is not None:
                     self._ended(ticket, error)
                     ticket.fail(error)
             return True
 
+    def _fits(self, ticket: Ticket) -> bool:
+        """Whether there is memory for it; what is larger than all that is allowed runs by itself."""
+        tokens = sum(t.most_tokens for t in self._begun) + ticket.most_tokens
+        return tokens <= self.limits.context_tokens or not self._begun
+
     def _begin(self, ticket: Ticket) -> Exception | None:
+        self._begun.add(ticket)
         try:
             self._rounds.begin(ticket)
-        except Exception as error:  # noqa: BLE001 - no memory for its context, for one
+        except Exception as error:  # noqa: BLE001 - told to the client whose it is
             return error
         return None
 
     def _ended(self, ticket: Ticket, error: BaseException | None) -> None:
         with self._changed:
             self._there.discard(ticket)
+            self._begun.discard(ticket)
             if error is None:
                 self._count("finished")
                 self._took[ticket.asked.draws].append(time.monotonic() - ticket.since - ticket.seconds_waited)

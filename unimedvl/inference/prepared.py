@@ -17,6 +17,7 @@ from unimedvl.inference.results import ImageResult, TextResult
 from unimedvl.inference.sampling import Sampling
 from unimedvl.inference.text import Spoken
 from unimedvl.inference.thought import split_thought
+from unimedvl.model.flow import time_grid
 from unimedvl.sequence import Segment
 from unimedvl.tasks import THINK_FIRST, Drawing, Part, Task, task
 
@@ -63,14 +64,16 @@ class Prepared:
             thought, text = split_thought(spoken.text, self.sampling.thinks)
             told |= dict(text=text, thought=thought, confidence=spoken.confidence, finish=spoken.finish)
             told |= dict(logprobs=tuple(spoken.logprobs), tokens=tuple(spoken.tokens))
-        return TextResult(**told) if drawn is None else ImageResult(drawn.numpy(), **told)
+        if drawn is None:
+            return TextResult(**told)
+        return ImageResult(drawn.numpy(), **told, originals=tuple(i.original for i in self.images if i.original))
 
 
 def prepared(owner: UniMedVL, request: Request, sampling: Sampling | None, drawing: Drawing) -> Prepared:
     """A request of a task, its images read. Raises ValueError, ImagingError, CheckpointError."""
     what = task(request.task)
     if what.draws:
-        check_draws(owner, what.name)
+        check_draws(owner, what.name, drawing)
     check_wishes(what, dict(request.wishes))
     if request.images and not _TAKES_IMAGES & set(what.layout):
         raise ValueError(f"{what.name} takes no image, got {len(request.images)}")
@@ -93,10 +96,11 @@ def prepared(owner: UniMedVL, request: Request, sampling: Sampling | None, drawi
     )
 
 
-def check_draws(owner: UniMedVL, name: str) -> None:
-    """Raises CheckpointError where the model was loaded without what makes images."""
+def check_draws(owner: UniMedVL, name: str, drawing: Drawing) -> None:
+    """Raises CheckpointError where the model was loaded without what makes images, ValueError for too few steps."""
     if not owner.model.generation:
         raise CheckpointError(f"{name} draws, and this model was loaded for understanding only")
+    time_grid(drawing.steps, drawing.shift)
 
 
 def sampling_for(sampling: Sampling | None, seed: int, think: bool) -> Sampling:

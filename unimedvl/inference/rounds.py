@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # A newcomer's share of a round's prompt tokens is not cut below this: small products waste time.
 _LEAST_SHARE = 64
-# Room for an answer that is set aside at once; longer ones get more when they come there.
-_ANSWER = 1024
+# Room for an answer behind its prompt that is set aside at once; longer ones get more when they come there.
+_ANSWER = 256
 # Tokens that open and close texts and images, beside those of the prompt, and those that a context may owe.
 _MARKERS = 8
 
@@ -68,7 +68,7 @@ class Rounds:
     ) -> None:
         """ended: told of every ticket that is done, with what failed it."""
         self.owner, self.model, self.prompt_tokens, self.ended = owner, owner.model, prompt_tokens, ended
-        self.speech, self.easel = Speech(owner.model, owner.tokenizer), Easel(owner.model)
+        self.speech, self.easel = Speech(owner.model, owner.tokenizer, seated=1), Easel(owner.model)
         self.prefixes = Prefixes(prefix_bytes)
         self.reading: list[Errand] = []
         self.speaking: dict[int, Errand] = {}  # by the identity of their rows
@@ -83,10 +83,6 @@ class Rounds:
     @property
     def busy(self) -> bool:
         return bool(self.reading or self.speaking or self.drawing)
-
-    def begun(self, draws: bool) -> int:
-        """How many were begun of those that draw, or of those that only speak."""
-        return sum(errand.asked.draws == draws for errand in self.errands)
 
     def begin(self, ticket: Ticket) -> None:
         """Take a ticket on."""
@@ -113,7 +109,7 @@ class Rounds:
     def clear(self) -> None:
         """Let go of all memory."""
         self.reading, self.speaking, self.drawing = [], {}, []
-        self.speech, self.easel = Speech(self.model, self.owner.tokenizer), Easel(self.model)
+        self.speech, self.easel = Speech(self.model, self.owner.tokenizer, seated=1), Easel(self.model)
         self.prefixes.clear()
 
     # Prompts ---------------------------------------------------------------------------------

@@ -142,8 +142,9 @@ class Speech:
     Each row draws from its own generator, so an answer does not depend on its neighbours.
     """
 
-    def __init__(self, model: UnifiedModel, tokenizer: Tokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: UnifiedModel, tokenizer: Tokenizer, seated: int = 2) -> None:
+        """seated: from so many rows on they get seats (`model/seats.py`)."""
+        self.model, self.tokenizer, self.seated = model, tokenizer, seated
         self.special = model.config.special
         self.rows: list[Row] = []  # first those that have seats, in their order
         self.seats = model.new_seats()
@@ -153,7 +154,8 @@ class Speech:
         """A new row, which speaks from the next step on. Raises ValueError where the context is full."""
         settle([context])
         row = Row(self.tokenizer, sampling, context)
-        context.cache.reserve(min(row.most, 1024) + 2)
+        if self.seated > 1:
+            context.cache.reserve(min(row.most, 1024) + 2)
         self.rows.append(row)
         return row
 
@@ -192,7 +194,7 @@ class Speech:
         for row in self.rows[: len(self.seats.taken)]:
             if not self.seats.fits(row.context.cache):
                 self._stand(row)
-        if len(self.rows) < 2:
+        if len(self.rows) < self.seated:
             return
         for row in self.rows[len(self.seats.taken) :]:
             if self.seats.fits(row.context.cache):

@@ -14,7 +14,7 @@ from unimedvl.inference.job import Event
 from unimedvl.inference.prefixes import keys_of
 from unimedvl.inference.prepared import Prepared
 from unimedvl.inference.results import ImageResult, TextResult
-from unimedvl.sequence import token_count
+from unimedvl.sequence import position_count, token_count
 
 
 class EngineClosed(RuntimeError):
@@ -42,7 +42,7 @@ class Ticket:
 
     prompt_tokens: what the model takes in, of which image_tokens are of images and reused_tokens were taken in for
     another before. answer_tokens: spoken so far. seconds_waited, seconds: until it was begun, and until it was done,
-    counted from `Engine.submit`; None until then.
+    counted from `Engine.submit`; None until then. most_tokens: that its context may come to hold.
     """
 
     def __init__(self, asked: Prepared, deadline: float | None, previews: bool | int) -> None:
@@ -54,6 +54,7 @@ class Ticket:
         self.prompt_tokens = sum(n for n, _ in counts)
         self.image_tokens = sum(n for n, image in counts if image)
         self.reused_tokens = self.answer_tokens = 0
+        self.most_tokens = self.prompt_tokens + _most_made(asked)
         self.since = time.monotonic()
         self.until = None if deadline is None else self.since + deadline
         self.seconds_waited: float | None = None
@@ -201,3 +202,11 @@ class Ticket:
             with self._changed:
                 if listener in self._listeners:
                     self._listeners.remove(listener)
+
+
+def _most_made(asked: Prepared) -> int:
+    """Tokens that the answer and the drawing take in the context at most."""
+    positions = asked.owner.model.config.decoder.max_position_embeddings
+    used = sum(position_count(segment) for segment in asked.segments)
+    answer = min(asked.sampling.max_tokens, positions - used) if "answer" in asked.parts else 0
+    return answer + asked.shape[0] * asked.shape[1]

@@ -108,7 +108,7 @@ class Cache:
         seat, length = self._own, self._own_length
         (self._shared, self._own, self._own_length), self._stood = self._stood, None
         before = self.length
-        self.reserve(length - before)
+        self.reserve(length - before, headroom=0)
         for store, new in ((self._own.keys, seat.keys), (self._own.values, seat.values)):
             store.narrow(2, self._own_length, length - before).copy_(new[:, :, before:length])
         self._own_length += length - before
