@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -13,6 +14,7 @@ from unimedvl.hospital.derived import derived_image
 from unimedvl.hospital.encapsulated import encapsulated_pdf
 from unimedvl.hospital.error import HospitalError
 from unimedvl.imaging import read_image
+from unimedvl.provenance import detect
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,9 @@ def test_a_made_image_says_that_it_is_synthetic_and_how_it_came_about(documents,
     assert image.SyntheticData == "YES" and image.ContentQualification == "RESEARCH"
     assert list(image.ImageType) == ["DERIVED", "SECONDARY"] and image.BurnedInAnnotation == "NO"
     assert image.ConversionType == "SYN"
+    assert "ImageComments" not in image
+    explained = derived_image(replace(documents.drawn(), text="The effusion is gone."), ct)
+    assert explained.ImageComments == "The effusion is gone."
     for words in ("SYNTHETIC", "Translate this T2 image to FLAIR.", "nano", "Not for clinical use", "seed 0"):
         assert words in image.DerivationDescription
     (equipment,) = image.ContributingEquipmentSequence
@@ -53,7 +58,16 @@ def test_its_pixels_are_read_back_as_they_were_drawn(documents, ct, grey: bool, 
     image = derived_image(result, ct)
     assert image.PhotometricInterpretation == photometric
     back = read_image(as_file(image))
-    assert np.abs(back.pixels * 255 - result.array).max() <= 1.0
+    assert np.abs(back.pixels * 255 - result.marked).max() <= 1.0
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_its_pixels_carry_the_watermark(documents, ct, grey: bool) -> None:
+    smooth = np.linspace(40, 200, 128, dtype=np.uint8)[:, None, None] + np.zeros((1, 128, 3), np.uint8)
+    smooth[..., 0] //= 1 if grey else 2
+    result = replace(documents.drawn(), array=smooth)
+    pixels = np.rint(read_image(as_file(derived_image(result, ct))).pixels * 255).astype(np.uint8)
+    assert not detect(smooth).found and detect(pixels).found
 
 
 def test_a_drawing_with_a_trace_of_colour_is_stored_as_grey(documents, ct) -> None:
@@ -83,7 +97,7 @@ def test_an_image_of_an_mr_lies_where_its_source_lies(documents, mr) -> None:
     extent = np.array(image.PixelSpacing, float) * 128
     assert np.allclose(extent, np.array(source.PixelSpacing, float) * source.Rows, rtol=1e-5)
     assert image.ScanningSequence == "RM" and image.SyntheticData == "YES"
-    assert np.array_equal(np.rint(read_image(as_file(image)).pixels * 255), documents.drawn((128, 128)).array)
+    assert np.abs(read_image(as_file(image)).pixels * 255 - documents.drawn((128, 128)).marked).max() <= 1.0
 
 
 def test_only_a_grey_image_of_an_mr_is_stored_as_mr(documents, ct, mr) -> None:

@@ -121,6 +121,7 @@ def test_a_measurement_report_has_the_tree_of_tid_1500(documents, context) -> No
         "      CONTAINS NUM Certainty of Finding = 83.0 %",
         "      CONTAINS CODE Pleural effusion = Present",
         "      CONTAINS CODE Finding = Lung",
+        "        HAS CONCEPT MOD CODE Laterality = Left",
         f"      CONTAINS NUM Area = {round(600 * spacing[0] * spacing[1], 2)} mm2",
         "    CONTAINS TEXT Finding = There is a moderate right pleural effusion.",
         "    CONTAINS TEXT Impression = Right pleural effusion.",
@@ -179,8 +180,9 @@ def test_what_makes_no_report_is_refused_in_one_line(documents, context) -> None
     ):
         with pytest.raises(HospitalError, match=said):
             report_sr(documents.report(), context, **wrong)
-    with pytest.raises(HospitalError, match="said nothing"):
-        report_sr(documents.report(" "), context)
+    for nothing in (" ", "Findings:", "Findings:\n\nImpression: ", "\x00"):
+        with pytest.raises(HospitalError, match="said nothing"):
+            report_sr(documents.report(nothing), context)
     with pytest.raises(HospitalError, match="has none"):
         report_sr(documents.report(), StudyContext.synthetic("2.25.1", "S", "none"))
     other = pydicom.Dataset()

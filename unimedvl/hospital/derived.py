@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, SecondaryCapture
 from unimedvl.hospital import coding
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.identity import Maker, instance_uid, moment, put_times, series_uid, uid_from
+from unimedvl.hospital.identity import Maker, instance_uid, moment, plain, put_times, series_uid, uid_from
 from unimedvl.inference.results import ImageResult
 from unimedvl.tasks import TASKS
 
@@ -45,7 +45,8 @@ def derived_image(
         units are lost, nor for the other classes.
     at: when it was made; now where None. number: InstanceNumber.
 
-    Grey images are stored as MONOCHROME2, others as RGB (`GREY`).
+    Grey images are stored as MONOCHROME2, others as RGB (`GREY`). The pixels have the invisible watermark of all that
+    is made (`ImageResult.marked`).
 
     Raises:
         HospitalError: kind "mr" for what is not grey, or not made of a single-frame MR image.
@@ -63,7 +64,7 @@ def derived_image(
     image.SeriesDescription = f"AI {result.provenance.get('task', 'image')}, synthetic, not for clinical use"[:64]
     maker.put_into(image)
     put_times(image, at)
-    _put_pixels(image, result.array)
+    _put_pixels(image, result.marked)
     _put_marks(image, result, context, maker, at)
     _put_place(image, context)
     if kind == "mr":
@@ -89,7 +90,7 @@ def derivation(result: ImageResult, maker: Maker) -> str:
     came = result.provenance
     task = TASKS.get(str(came.get("task")))
     summary = task.summary if task else "an image"
-    request = str(came.get("request") or "")[:400]
+    request = plain(str(came.get("request") or ""))[:400]
     return f"SYNTHETIC, {summary}. Request: {request!r}, seed {came.get('seed', 0)}. {maker.notice}"[:1024]
 
 
@@ -124,6 +125,8 @@ def _put_marks(image: Dataset, result: ImageResult, context: StudyContext, maker
     image.SyntheticData, image.ContentQualification = "YES", "RESEARCH"
     image.BurnedInAnnotation = "NO"
     image.DerivationDescription = derivation(result, maker)
+    if result.text:
+        image.ImageComments = plain(result.text)[:10240]
     image.ContributingEquipmentSequence = [maker.contribution("Made this image.", at, synthesizing=True)]
     if any(s.get("BurnedInAnnotation") == "YES" for s in context.sources):
         image.BurnedInAnnotation = "YES"  # what is drawn after them may repeat it

@@ -121,6 +121,8 @@ def _area(mask: Dataset, context: StudyContext, maker: Maker) -> Sequence[Datase
         return ()
     numbers = None if "ReferencedFrameNumber" not in frame else [int(frame.ReferencedFrameNumber)]
     area = round(int(stored_mask(mask).sum()) * spacing[0] * spacing[1], 2)
+    kind = _first(segment.SegmentedPropertyTypeCodeSequence)
+    sides = segment.SegmentedPropertyTypeCodeSequence[0].get("SegmentedPropertyTypeModifierCodeSequence")
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
         referenced_segment=sr.ReferencedSegmentationFrame(
@@ -130,7 +132,8 @@ def _area(mask: Dataset, context: StudyContext, maker: Maker) -> Sequence[Datase
             1,
             sr.SourceImageForSegmentation(source.ReferencedSOPClassUID, uid, numbers),
         ),
-        finding_type=_first(segment.SegmentedPropertyTypeCodeSequence),
+        finding_type=kind,
+        finding_sites=[sr.FindingSite(kind, laterality=_first(sides))] if sides else None,
         finding_category=_first(segment.SegmentedPropertyCategoryCodeSequence),
         algorithm_id=sr.AlgorithmIdentification(maker.name, maker.version, manufacturer=MANUFACTURER),
         measurements=[sr.Measurement(codes.SCT.Area, area, _SQUARE_MM)],

@@ -199,12 +199,12 @@ def _basic_report(result: TextResult, context: StudyContext, maker: Maker, langu
     items: list[ContentItem] = list(_modifiers(context, part))
     items += sr.LanguageOfContentItemAndDescendants(spoken_in(language))
     items += observer(maker)
-    said = list(told(result))
-    for title, name, text in [(*_PROCEDURE, explained(result, maker, context)), *said]:
+    said = [(*_PROCEDURE, explained(result, maker, context)), *told(result)]
+    for number, (title, name, text) in enumerate(said, 1):
         item = sr.TextContentItem(name, text, "CONTAINS")
         if title not in (_PROCEDURE[0], _REQUEST[0]):
             inferred = list(images_of(context, _SOURCE, "INFERRED FROM"))
-            if text is said[-1][2]:
+            if number == len(said):
                 inferred.insert(0, certainty(result, name, "INFERRED FROM"))
             item.ContentSequence = sr.ContentSequence(inferred)
         section = sr.ContainerContentItem(title, False, relationship_type="CONTAINS")
@@ -235,7 +235,7 @@ def _check(
         raise HospitalError(f"kind is {kind!r}; it must be enhanced or comprehensive3d")
     if not context.sources:
         raise HospitalError("a report needs the images that it is about; this context has none")
-    if not plain(result.text).strip():
+    if not sections(plain(result.text)):
         raise HospitalError("the model said nothing, so there is no report to write")
     if kind == "enhanced" and (evaluations or masks):
         raise HospitalError("evaluations and masks are measured in a report of kind comprehensive3d")
