@@ -421,8 +421,8 @@ def test_a_short_prompt_does_not_wait_for_a_long_one_and_those_that_speak_go_on(
         assert at_last(lambda: speaks.answer_tokens > 0)
         long = engine.submit(Request("ask", (), "what " * 100), sampling=SHORT)
         short = engine.submit(QUESTION, sampling=SHORT)
-        for ticket in (speaks, long, short):
-            ticket.result(60)
+        results = [ticket.result(60) for ticket in (speaks, long, short)]
+    assert_same(results[1], alone(tiny, Request("ask", (), "what " * 100), dict(sampling=SHORT)))
     assert ended(short) < ended(long) < ended(speaks)
     assert sum(count > 0 for count in begun) > 3  # tokens were spoken while the long prompt was taken in
 

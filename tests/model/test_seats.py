@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -42,6 +44,19 @@ def test_scores_and_what_is_kept_are_those_without_seats(model, caches, seated):
         assert (cache.length, cache.position) == (other.length, other.position)
         torch.testing.assert_close(cache.keys(), other.keys())
     torch.testing.assert_close(step(model, caches), step(model, plain))
+
+
+def test_in_bf16_too(model, caches):
+    half = copy.deepcopy(model).bfloat16()
+    made = [half.new_cache() for _ in range(3)]
+    for number, cache in enumerate(made):
+        half.extend([cache], [[Text(list(range(5 + 7 * number)))]])
+    plain, seats = [cache.branch() for cache in made], half.new_seats()
+    with torch.inference_mode():
+        for cache in made:
+            seats.sit(cache)
+    expected = step(half, plain)
+    torch.testing.assert_close(step(half, made, seats), expected, atol=0.05 * float(expected.abs().max()), rtol=0)
 
 
 def test_who_rises_leaves_the_others_as_they_were(model, caches):

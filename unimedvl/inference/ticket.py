@@ -60,15 +60,16 @@ class Ticket:
         self.seconds_waited: float | None = None
         self.seconds: float | None = None
         self.cancelled = False  # the client has gone away
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # there are new events, or it is done
+        self._done = threading.Event()  # apart, so that who waits for the result alone is not woken by each token
         self._events: deque[Event] = deque()
         self._error: BaseException | None = None
         self._result: TextResult | ImageResult | None = None
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: dict[Callable[[], None], bool] = {}  # and whether they listen to events as well
 
     @property
     def done(self) -> bool:
-        return self._result is not None or self._error is not None
+        return self._done.is_set()
 
     # For the client --------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class Ticket:
     async def aevents(self) -> AsyncIterator[Event]:
         """`events` in an event loop."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        with self._listening(lambda: loop.call_soon_threadsafe(changed.set)):
+        with self._listening(lambda: loop.call_soon_threadsafe(changed.set), events=True):
             try:
                 while True:
                     changed.clear()
@@ -115,20 +116,17 @@ class Ticket:
             Cancelled: it was cancelled. DeadlinePassed: its deadline passed. EngineFailed: the engine broke.
             ValueError: what was asked turned out not to fit the model. And whatever else failed it.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self.done, timeout):
-                raise TimeoutError(f"not done within {timeout} s")
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"not done within {timeout} s")
         return self._outcome()
 
     async def aresult(self) -> TextResult | ImageResult:
         """`result` in an event loop. A task that is cancelled while it waits cancels the request."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        with self._listening(lambda: loop.call_soon_threadsafe(changed.set)):
+        with self._listening(lambda: loop.call_soon_threadsafe(changed.set), events=False):
             try:
-                while not self.done:
-                    changed.clear()
-                    if not self.done:
-                        await changed.wait()
+                if not self.done:
+                    await changed.wait()
             finally:
                 self.cancel()
         return self._outcome()
@@ -154,29 +152,30 @@ class Ticket:
             self._notify()
 
     def finish(self, result: TextResult | ImageResult) -> None:
-        with self._changed:
-            if self.done:
-                return
-            self.seconds = time.monotonic() - self.since
-            self._events.append(Event("result", result=result))
-            self._result = result
-            self._notify()
+        self._end(Event("result", result=result), None)
 
     def fail(self, error: BaseException) -> None:
+        self._end(None, error)
+
+    def _end(self, event: Event | None, error: BaseException | None) -> None:
         with self._changed:
             if self.done:
                 return
             self.seconds = time.monotonic() - self.since
+            if event is not None:
+                self._events.append(event)
+                self._result = event.result
             self._error = error
+            self._done.set()
             self._notify()
 
     def _notify(self) -> None:
         self._changed.notify_all()
-        for listener in list(self._listeners):
+        for listener in [each for each, events in self._listeners.items() if events or self.done]:
             try:
                 listener()
             except RuntimeError:  # the listener's event loop is closed
-                self._listeners.remove(listener)
+                del self._listeners[listener]
 
     def _next(self) -> Event | None:
         """The next event, or None at the end. Raises what failed it."""
@@ -192,16 +191,15 @@ class Ticket:
         return self._result
 
     @contextmanager
-    def _listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call the listener at every change for as long as the block lasts."""
+    def _listening(self, listener: Callable[[], None], events: bool) -> Iterator[None]:
+        """Call the listener when it is done, and at every event too where it wants those, while the block lasts."""
         with self._changed:
-            self._listeners.append(listener)
+            self._listeners[listener] = events
         try:
             yield
         finally:
             with self._changed:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+                self._listeners.pop(listener, None)
 
 
 def _most_made(asked: Prepared) -> int:
