@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from unimedvl.cli.command import command
+from unimedvl.cli.command import Failure, command
 from unimedvl.cli.options import OutputOptions
 from unimedvl.cli.terminal import Terminal
 
@@ -37,6 +38,7 @@ def serve(
 ) -> None:
     """Serve the model: OpenAI's API, a route per task, and a page. Ctrl-C or SIGTERM ends it when what runs is done."""
     terminal = Terminal(output)
+    _check_extra()
     from unimedvl.serving.logs import set_up
     from unimedvl.serving.run import serve as run
     from unimedvl.serving.settings import load_settings
@@ -50,6 +52,15 @@ def serve(
     settings = load_settings(config, [*(a for a in arguments or [] if "=" in a), *flags])
     set_up("error" if output.quiet else settings.log_level, settings.log_json)
     run(settings, terminal.line)
+
+
+def _check_extra() -> None:
+    """Told before anything starts, as bad input: this command is nothing without it."""
+    try:
+        for name in ("pydantic", "yaml", "fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+            import_module(name)
+    except ModuleNotFoundError as error:
+        raise Failure(f"{error.name} is not installed; pip install 'unimedvl[serve]'") from error
 
 
 def _yaml(value: object) -> str:

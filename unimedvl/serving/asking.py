@@ -93,12 +93,13 @@ async def submitted(
     if service.draining:
         raise unavailable("the server is shutting down")
     most = deadline(request, service)
-    return await run_in_threadpool(_submit, service, request.state.trace, most, asked)
+    return await run_in_threadpool(submit, service, request.state.trace, most, asked)
 
 
-def _submit(
+def submit(
     service: Service, trace: Trace, most: float, asked: Sequence[tuple[Any, dict[str, Any]]]
 ) -> list[Ticket]:
+    """What `submitted` does in a thread. most: seconds that it may take. Raises ApiError."""
     tickets: list[Ticket] = []
     try:
         if service.audit is not None and service.audit.required:

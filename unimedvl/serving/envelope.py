@@ -11,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unimedvl.serving.access import UNCOUNTED
-from unimedvl.serving.errors import as_api_error
-from unimedvl.serving.logs import places, request_line
+from unimedvl.serving.errors import told
+from unimedvl.serving.logs import request_line
 from unimedvl.serving.service import Service
 from unimedvl.serving.trace import Trace
 
@@ -50,11 +50,9 @@ class Envelope:
         try:
             await self.app(scope, passed.receive, passed.send)
         except Exception as error:  # noqa: BLE001 - nothing may leave in another form
-            told = as_api_error(error)
-            if told.status == 500:
-                logger.error("%s failed: %s", trace.id, places(error))
+            answer = told(error, trace.id)
             if passed.status is None:
-                await told.response()(scope, passed.receive, passed.send)
+                await answer.response()(scope, passed.receive, passed.send)
 
     async def _tell(self, scope: Scope, passed: _Passed, trace: Trace, counted: bool) -> None:
         route = getattr(scope.get("route"), "path", None) or "other"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from typing import Any
@@ -12,6 +13,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from unimedvl.serving.late import NotReady
+from unimedvl.serving.logs import places
+
+logger = logging.getLogger(__name__)
 
 # Status -> the type that OpenAI's bodies name; 5xx are server_error.
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -86,6 +90,15 @@ def as_api_error(error: Exception) -> ApiError:
     return ApiError(500, "the server failed to answer; its log says where", code="internal_error")
 
 
+def told(error: Exception, request_id: str) -> ApiError:
+    """`as_api_error`; what is nobody's fault but the server's also goes to the log, without its words."""
+    made = as_api_error(error)
+    if made.status == 500:
+        cause = error.__cause__ if isinstance(error, ApiError) and error.__cause__ is not None else error
+        logger.error("%s failed: %s", request_id, places(cause))
+    return made
+
+
 def unavailable(message: str, code: str = "shutting_down") -> ApiError:
     return ApiError(503, message, code=code, headers={"Retry-After": str(_RETRY)}, again=True)
 
@@ -120,8 +133,8 @@ def validation_error(errors: list[dict[str, Any]]) -> ApiError:
 def add_error_handlers(app: FastAPI) -> None:
     """Every error that the routes or the framework raise, in OpenAI's form."""
 
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        return as_api_error(error).response()
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return told(error, request.state.trace.id).response()
 
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)

@@ -6,8 +6,6 @@ import base64
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from unimedvl.inference.image import Step
     from unimedvl.inference.results import ImageResult
 
@@ -15,8 +13,8 @@ TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 def encoded_result(result: ImageResult, kind: str = "png", quality: int | None = None) -> bytes:
-    """A drawn image's file, with the mark and where it came from."""
-    return _encoded(result.array, result.provenance, kind, quality)
+    """A drawn image's file, with the marks, and where and what it came from."""
+    return result.encoded(kind, **_quality(quality))
 
 
 def previews(partial: int | None) -> int | bool:
@@ -31,24 +29,15 @@ def to_be_shown(step: Step) -> bool:
 
 def encoded_preview(step: Step, kind: str = "png", quality: int | None = None) -> bytes:
     """What a drawing looks to become, as a file with the mark."""
+    from unimedvl.provenance import encoded
+
     array = step.preview()[0].numpy()
-    return _encoded(array, {"preview": {"step": step.number, "steps": step.total}}, kind, quality)
+    provenance = {"preview": {"step": step.number, "steps": step.total}}
+    return encoded(array, provenance, kind, **_quality(quality))
 
 
-def _encoded(array: np.ndarray, provenance: dict, kind: str, quality: int | None) -> bytes:
-    try:
-        from unimedvl.provenance import encoded
-    except ImportError:
-        import tempfile
-        from pathlib import Path
-
-        from unimedvl.imaging import save_png
-
-        with tempfile.TemporaryDirectory() as folder:
-            save_png(array, f"{folder}/x.png", provenance)
-            return Path(f"{folder}/x.png").read_bytes()
-    options = {} if quality is None else {"quality": quality}
-    return encoded(array, provenance, kind, **options)
+def _quality(given: int | None) -> dict[str, int]:
+    return {} if given is None else {"quality": max(1, given)}
 
 
 def base64_of(data: bytes) -> str:

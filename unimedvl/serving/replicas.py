@@ -165,7 +165,7 @@ def _work(settings: ServerSettings, listening: socket.socket, number: int, news:
             news.send(("failed", f"{error}", isinstance(error, ValueError)))
         sys.exit(3)
     try:
-        server = Server(make_app(engine, settings), settings, lambda: news.send(("ready", "", False)))
+        server = Server(make_app(lambda: engine, settings), settings, lambda: news.send(("ready", "", False)))
         _end_with_parent(server)
         server.run([listening])
     finally:

@@ -67,7 +67,7 @@ async def run(task: TaskName, request: Request, service: Served) -> Response:
     (ticket,) = await submitted(service, request, [prepared])
     reply = _Reply(asked, what, service, trace, ticket, kind or "png")
     if asked.stream:
-        return streamed(reply.lines(request))
+        return streamed(reply.lines(request), trace)
     (result,) = await results(request, [ticket])
     return await run_in_threadpool(reply.whole, result, kind is not None)
 

@@ -54,7 +54,7 @@ async def chat(request: Request, service: Served) -> Response:
     tickets = await submitted(service, request, asking)
     replies = Replies(asked, service, trace, tickets, given)
     if asked.stream:
-        return streamed(replies.lines(request))
+        return streamed(replies.lines(request), trace)
     return Response(await run_in_threadpool(_json, replies.whole, await results(request, tickets)),
                     media_type="application/json")  # fmt: skip
 

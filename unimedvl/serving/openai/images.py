@@ -83,7 +83,7 @@ async def _drawn(asked: ImageRequest, task: str, body: Body, request: Request, s
     tickets = await submitted(service, request, [(replace(first, seed=seed), options) for seed in given])
     replies = _Replies(asked, task, service, trace, tickets, given)
     if asked.stream:
-        return streamed(replies.lines(request))
+        return streamed(replies.lines(request), trace)
     answered = await results(request, tickets)
     return Response(await run_in_threadpool(replies.whole, answered), media_type="application/json")
 

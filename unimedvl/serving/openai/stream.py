@@ -8,7 +8,8 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from unimedvl.serving.errors import as_api_error
+from unimedvl.serving.errors import told
+from unimedvl.serving.trace import Trace
 
 DONE = "data: [DONE]\n\n"
 # A comment, which clients pass over: it keeps proxies from closing a stream that is silent for long.
@@ -21,15 +22,17 @@ def data(value: dict[str, Any], event: str | None = None) -> str:
     return f"{name}data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
-def streamed(lines: AsyncIterator[str]) -> StreamingResponse:
+def streamed(lines: AsyncIterator[str], trace: Trace) -> StreamingResponse:
     """A response of such lines; an error in the middle becomes an event with OpenAI's error, which ends it."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second: nginx shall not wait
-    return StreamingResponse(_guarded(lines), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_guarded(lines, trace), media_type="text/event-stream", headers=headers)
 
 
-async def _guarded(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _guarded(lines: AsyncIterator[str], trace: Trace) -> AsyncIterator[str]:
     try:
         async for line in lines:
             yield line
     except Exception as error:  # noqa: BLE001 - the status is sent, so that the error goes where the answer went
-        yield data(as_api_error(error).body)
+        answer = told(error, trace.id)
+        trace.failure = answer.code or type(error).__name__
+        yield data(answer.body)
