@@ -248,6 +248,8 @@ def test_only_those_with_a_key_are_answered_until_it_is_taken_away(keyed):
             assert "API key" in refusal(answer, 401) and answer.headers["www-authenticate"]
     for path in ("/health", "/ready"):
         assert httpx.get(server.url + path).status_code == 200
+    # FastAPI's page of the API would run another site's scripts beside the key.
+    refusal(server.http.get("/docs"), 404)
     large = httpx.post(f"{server.url}/v1/chat/completions", content=b"x" * 10_000_000)
     assert "no API key was given" in refusal(large, 401)
     # Refused before its body is there: a stranger can't have the server hold anything.

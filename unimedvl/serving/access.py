@@ -10,7 +10,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from unimedvl.serving.body import refuse
 from unimedvl.serving.browsers import check_browser
 from unimedvl.serving.errors import ApiError, as_api_error, unavailable
-from unimedvl.serving.keys import is_loopback
 from unimedvl.serving.service import Service
 
 # Asked by machines that hold no key: whether the server is there. They tell nothing else.
@@ -45,8 +44,7 @@ class Access:
         if self.service.draining and scope["path"] not in UNCOUNTED:
             raise unavailable("the server is shutting down")
         settings = self.service.settings
-        alone = self.service.keys is None and not settings.open and is_loopback(settings.host)
-        check_browser(scope, host=settings.host if alone else None, origins=settings.cors)
+        check_browser(scope, host=settings.host if self.service.alone else None, origins=settings.cors)
         who = who_asks(scope, self.service)
         if scope["type"] == "http":
             scope["state"]["trace"].who = who

@@ -50,7 +50,11 @@ def make_app(engine: Engine | Callable[[], Engine], settings: ServerSettings) ->
         settings, late, numbers, Decoders(settings.limits), Allowance(settings.limits),
         keys=load_keys(settings.keys), audit=_audit(settings, numbers),
     )  # fmt: skip
-    app = FastAPI(title="UniMedVL", version=package_version(), description=NOT_CLINICAL, lifespan=_lifespan)
+    app = FastAPI(
+        title="UniMedVL", version=package_version(), description=NOT_CLINICAL, lifespan=_lifespan,
+        # FastAPI's page of the API runs scripts of another site: not where keys and others' images are at hand.
+        docs_url="/docs" if service.alone else None, redoc_url=None,
+    )  # fmt: skip
     app.state.service = service
     app.openapi = lambda: document(app)
     add_error_handlers(app)

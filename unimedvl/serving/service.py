@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from unimedvl.serving.errors import ApiError
+from unimedvl.serving.keys import is_loopback
 from unimedvl.serving.late import LateEngine
 from unimedvl.serving.limits import Allowance, Limits
 from unimedvl.serving.settings import ServerSettings
@@ -42,6 +43,11 @@ class Service:
     @property
     def limits(self) -> Limits:
         return self.settings.limits
+
+    @property
+    def alone(self) -> bool:
+        """Whether only this machine reaches the server, which therefore asks for no keys."""
+        return self.keys is None and not self.settings.open and is_loopback(self.settings.host)
 
     def check_model(self, name: str | None) -> None:
         """Raises ApiError for a model that is not served here."""
