@@ -117,6 +117,17 @@ def test_the_segment_says_what_it_is_and_who_outlined_it(documents) -> None:
     assert document.ContentQualification == "RESEARCH"
 
 
+def test_the_same_mask_at_the_same_time_gives_the_same_bytes(documents) -> None:
+    context = StudyContext.of([documents.real("CT_small.dcm")])
+    written = set()
+    for _ in range(2):
+        stream = io.BytesIO()
+        document = segmentation(documents.mask_result(ellipse(64, 64)), context, "lung", at=documents.AT)
+        document.save_as(stream, enforce_file_format=True)
+        written.add(stream.getvalue())
+    assert len(written) == 1
+
+
 def test_words_without_a_code_keep_the_words(documents) -> None:
     context = StudyContext.of([documents.ultrasound()], [0])
     (segment,) = segmentation(documents.mask_result(ellipse(30, 40)), context, "odd\\\n thing").SegmentSequence
