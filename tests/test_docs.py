@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nibabel
@@ -23,6 +24,7 @@ from unimedvl.data.shards import write_shard
 from unimedvl.data.sources import source
 from unimedvl.evaluation.phantom_classifier import FILE
 from unimedvl.phantoms import simulate
+from unimedvl.serving.audit import Audit, AuditLine
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
@@ -32,6 +34,7 @@ SHORTER = {
     "benchmarks.nano": "--count 2 --steps 3",
     "benchmarks.machine": MACHINE,
     "benchmarks.judge": "--count 2",
+    "benchmarks.engine": "--clients 2 --drawings 1 --steps 3 --threads 1",
     "benchmarks.curves": "",
     "benchmarks.burned_in": "--drawings 1 --side 128",
     "benchmarks.training": "--geometry nano --layers 1 --side 128 --tokens 700 --packs 1 --steps 1 --studies 4"
@@ -106,6 +109,7 @@ def folder_of_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished_run(folder / "runs")
     small_training(folder / "nano")
     small_data(folder / "runs" / "my-data")
+    small_audit(folder / "audit.db")
     for part in ("benchmarks", "recipes"):
         shutil.copytree(ROOT / part, folder / part)
     return folder
@@ -151,6 +155,16 @@ def small_data(folder: Path) -> None:
     (folder / "shards").mkdir()
     (settings / "phantoms.json").write_text(json.dumps({"studies": 3, "modalities": ["cxr"]}))
     write_shard(folder / "shards" / "train-00000.parquet", source("phantoms").read(settings))
+
+
+def small_audit(file: Path) -> None:
+    """What a server leaves that answered once."""
+    line = AuditLine(
+        who="ward-3", task="ask", request_sha256="0" * 64, input_sha256s=(), output_sha256="0" * 64, model="nano",
+        weights_sha256="0" * 64, seed=0, outcome="200", seconds=0.5, at=datetime.now(UTC), request="req_1",
+    )  # fmt: skip
+    with Audit.open(f"sqlite:///{file}") as audit:
+        audit.record(line)
 
 
 def arguments_of_torchrun(words: list[str]) -> list[str]:

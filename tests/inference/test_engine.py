@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from unimedvl.checkpoint import CheckpointError
 from unimedvl.imaging import ImagingError
@@ -30,6 +33,7 @@ from unimedvl.inference.requests import Request, request_for
 from unimedvl.inference.results import ImageResult
 from unimedvl.inference.text import Sampling
 from unimedvl.inference.unimedvl import UniMedVL
+from unimedvl.phantoms import simulate
 
 SHORT = Sampling(max_tokens=4)
 # Random weights close an answer by chance: greedy they do not.
@@ -556,3 +560,17 @@ def test_limits_that_make_no_sense_are_refused(wrong):
         EngineLimits(**{wrong: 0})
     with pytest.raises(ValueError, match="waiting is -1"):
         EngineLimits(waiting=-1)
+
+
+# The guide ----------------------------------------------------------------------------------------
+
+
+def test_the_guides_python_runs(tmp_path, monkeypatch, capsys):
+    guide = Path(__file__).parents[2] / "docs" / "engine.md"
+    (block,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.S)
+    for name, modality in (("cxr.png", "cxr"), ("fundus.png", "cfp")):
+        PillowImage.fromarray(next(iter(simulate(modality, 3).images.values()))).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, str(guide), "exec"), {})
+    previews, _, reused, told, state = capsys.readouterr().out.splitlines()[1:]
+    assert "torch.Size" in previews and "of" in reused and '"effusion": ' in told and "failed=0" in state
