@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -110,6 +115,21 @@ def test_lines_come_back_and_can_only_be_added_to(empty, capsys):
     assert "r1199" in capsys.readouterr().out
 
 
+def test_its_owner_deletes_old_lines_as_the_guide_says(empty):
+    with Audit.open(empty.url()) as audit:
+        for year in (2024, 2025, 2026):
+            audit.record(AuditLine(**vars(LINE) | {"at": datetime(year, 6, 1, tzinfo=UTC)}))
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    off, on = re.findall(r"-- PostgreSQL: (.*;)", page)
+    [delete] = re.findall(r"^DELETE FROM .*;$", page, re.M)
+    with psycopg.connect(empty.url()) as connection:
+        for statement in (off, delete, on):
+            connection.execute(statement)
+    assert [one.at.year for one in read_lines(empty.url())] == [2026]
+    with psycopg.connect(empty.url()) as connection, pytest.raises(psycopg.Error, match="can only be added to"):
+        connection.execute("DELETE FROM unimedvl_audit")
+
+
 def test_a_role_that_may_only_add_and_read_is_enough(empty):
     Audit.open(empty.url()).close()
     with psycopg.connect(empty.url()) as connection:
@@ -170,3 +190,36 @@ def test_what_is_wrong_is_told_in_one_line_without_the_password(empty, capsys):
         assert said in shown and shown.count("\n") == 1 and "secret" not in shown
     assert main(["audit", "show", "--url", empty.url()]) == 2
     assert "holds no audit" in capsys.readouterr().err
+
+
+@contextmanager
+def serving(postgres: Postgres) -> Iterator[httpx.Client]:
+    """`unimedvl serve` as a process of its own, whose audit is required; a client of it."""
+    command = [sys.executable, "-m", "unimedvl", "serve", "--port", "0", "page=false", "audit_required=true"]
+    environment = os.environ | {"UNIMEDVL_SERVE_AUDIT": postgres.url(), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.search(r"http://\S+:\d+", process.stdout.readline())[0]
+            assert process.stdout.readline() == "ready\n"
+            with httpx.Client(base_url=address, timeout=60) as client:
+                yield client
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_a_server_refuses_what_it_can_not_record_and_goes_on_when_it_can(empty, capsys):
+    body = {"messages": [{"role": "user", "content": "Is it normal?"}], "max_tokens": 3}
+    with serving(empty) as client:
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+        empty.stop()
+        try:
+            refused = client.post("/v1/chat/completions", json=body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "audit_unavailable")
+            assert client.get("/health").status_code == 200
+        finally:
+            empty.start()
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+    assert main(["audit", "show", "--url", empty.url(), "--json"]) == 0
+    outcomes = [one["outcome"] for one in json.loads(capsys.readouterr().out)]
+    assert outcomes == ["begun", "200", "503", "begun", "200"]
