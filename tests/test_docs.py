@@ -40,6 +40,7 @@ SHORTER = {
     "benchmarks.training": "--geometry nano --layers 1 --side 128 --tokens 700 --packs 1 --steps 1 --studies 4"
     " --workers 0 --device cpu",
     "benchmarks.data": "--images 4 --repeats 1 --records",
+    "benchmarks.serving": "--requests 6 --alone 2 --clients 2",
     "pytest": "--quiet -k test_encoders",
     "unimedvl.demo": "--steps 2",
     "make demo": "--steps 2 --out {folder}-page/index.html",

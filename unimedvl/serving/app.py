@@ -21,7 +21,7 @@ from unimedvl.serving.decoding import Decoders
 from unimedvl.serving.document import document
 from unimedvl.serving.envelope import REQUEST_ID, Envelope
 from unimedvl.serving.errors import add_error_handlers
-from unimedvl.serving.keys import load_keys
+from unimedvl.serving.keys import Keys, is_loopback, load_keys
 from unimedvl.serving.late import LateEngine
 from unimedvl.serving.limits import Allowance
 from unimedvl.serving.openai import chat, images, models
@@ -45,10 +45,10 @@ def make_app(engine: Engine | Callable[[], Engine], settings: ServerSettings) ->
         KeysError, AuditError: one line on keys that can't be read, or an audit that can't be opened.
     """
     late = LateEngine(engine) if callable(engine) else LateEngine.loaded(engine)
-    numbers = metrics.Metrics()
+    numbers, keys = metrics.Metrics(), load_keys(settings.keys)
     service = Service(
-        settings, late, numbers, Decoders(settings.limits), Allowance(settings.limits),
-        keys=load_keys(settings.keys), audit=_audit(settings, numbers),
+        settings, late, numbers, Decoders(settings.limits), _allowance(settings, keys), keys=keys,
+        audit=_audit(settings, numbers),
     )  # fmt: skip
     app = FastAPI(
         title="UniMedVL", version=package_version(), description=NOT_CLINICAL, lifespan=_lifespan,
@@ -99,6 +99,15 @@ def _close(service: Service) -> None:
     service.decoders.close()
     if service.audit is not None:
         service.audit.close()
+
+
+def _allowance(settings: ServerSettings, keys: Keys | None) -> Allowance:
+    """How often who may ask. A server for its own machine alone counts only where that is set."""
+    limits = settings.limits
+    if keys is None and is_loopback(settings.host):
+        endless = {"rate": 1e9, "burst": 10**9, "concurrent": 10**9}
+        limits = limits.model_copy(update={k: v for k, v in endless.items() if k not in limits.model_fields_set})
+    return Allowance(limits)
 
 
 def _audit(settings: ServerSettings, numbers: metrics.Metrics):

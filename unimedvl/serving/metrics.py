@@ -28,12 +28,16 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 # What the engine tells of itself: gauges of now, and counts since it began.
 _ENGINE = {
     "waiting": "Requests that wait for the model.",
+    "reading": "Requests whose prompts are taken in.",
     "speaking": "Requests in the batch that speaks.",
     "drawing": "Requests in the batch that draws.",
     "taken": "Requests taken since the start.",
     "finished": "Requests finished since the start.",
     "failed": "Requests failed since the start.",
     "cancelled": "Requests cancelled since the start.",
+    "expired": "Requests whose deadline passed since the start.",
+    "refused": "Requests refused since the start, for want of a place.",
+    "reused_tokens": "Tokens of prompts that were not taken in again since the start.",
 }
 
 router = APIRouter(tags=["health"])
