@@ -32,9 +32,10 @@ IODS = {
     pydicom.uid.SegmentationStorage: "Segmentation", pydicom.uid.SecondaryCaptureImageStorage: "SCImage",
     pydicom.uid.MRImageStorage: "MRImage", pydicom.uid.EncapsulatedPDFStorage: "EncapsulatedPDF",
 }  # fmt: skip
-# One image of every kind that pydicom ships: CT, MR, CR, single and multi-frame ultrasound, secondary capture of one
-# and several frames, a segmentation, a dose, and headers with values that are none.
+# One image of every kind that pydicom ships: CT, MR, CR, nuclear medicine, single and multi-frame ultrasound, secondary
+# capture of one and several frames, a segmentation, a dose, and headers with values that are none.
 REAL = [
+    "dicomdirtests/77654033/CR1/6154",
     "CT_small.dcm", "MR_small.dcm", "JPEG-lossy.dcm", "JPEG2000.dcm", "693_J2KI.dcm", "examples_palette.dcm",
     "examples_ybr_color.dcm", "examples_rgb_color.dcm", "examples_overlay.dcm", "SC_rgb_small_odd.dcm",
     "SC_rgb_rle_2frame.dcm", "liver_1frame.dcm", "rtdose.dcm", "image_dfl.dcm", "MR_small_bigendian.dcm",
@@ -114,6 +115,34 @@ def test_documents_of_real_files_are_without_errors(name: str, tmp_path: Path) -
     source = pydicom.dcmread(get_testdata_file(name, download=False), stop_before_pixels=True)
     made = documents(source, "Findings: None. Impression: Normal.", np.eye(80, 64, dtype=bool), "lesion")
     assert checked(made, tmp_path) == expected(made)
+
+
+def test_documents_of_a_frame_in_space_are_without_errors(tmp_path: Path) -> None:
+    source = enhanced_mr()
+    made = documents(source, "Findings: None. Impression: Normal.", np.eye(30, 40, dtype=bool), "lesion")
+    (group,) = made["seg"].PerFrameFunctionalGroupsSequence
+    assert group.PlanePositionSequence[0].ImagePositionPatient == [0, 0, 5]
+    assert checked(made, tmp_path) == expected(made)
+
+
+def enhanced_mr() -> Dataset:
+    """The header of an enhanced MR image of three frames, 5 mm apart."""
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = pydicom.uid.EnhancedMRImageStorage, "2.25.21"
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = "2.25.12", "2.25.13", "2.25.22"
+    data.PatientID, data.Modality = "P1", "MR"
+    data.Rows, data.Columns, data.NumberOfFrames = 30, 40, 3
+    shared, orientation, measures = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    measures.PixelSpacing, measures.SliceThickness = [0.5, 0.25], 5
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], []
+    for number in range(3):
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, 5 * number]
+        group.PlanePositionSequence = [place]
+        data.PerFrameFunctionalGroupsSequence.append(group)
+    return data
 
 
 def test_an_image_of_words_is_without_errors(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from fhir.resources.R4B.bundle import Bundle
 
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.fhir import Made, check, fhir_bundle
+from unimedvl.hospital.fhir import Made, fhir_bundle
+from unimedvl.hospital.fhir_checks import check
 from unimedvl.hospital.mask import segmentation
 from unimedvl.hospital.report import report_sr
 

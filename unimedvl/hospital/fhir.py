@@ -1,7 +1,7 @@
 """Results as FHIR R4: a bundle of DiagnosticReport, ImagingStudy, Provenance and Device.
 
 The library (`fhir.resources`, R4B, whose resources here are those of R4) checks fields and formats. What it leaves
-unchecked, codes, references and attached data, is checked here (`check`).
+unchecked, codes, references and attached data, is checked by `fhir_checks`.
 
 The status is `partial`: of the codes of R4's DiagnosticReportStatus it is the one whose definition includes
 unverified content, while `preliminary`, though often used in radiology, is defined as verified early results.
@@ -24,6 +24,7 @@ from pydicom.uid import UID
 from unimedvl.hospital import coding
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.error import HospitalError
+from unimedvl.hospital.fhir_checks import check
 from unimedvl.hospital.identity import MANUFACTURER, Maker, Result, instance_uid, plain, uid_from
 from unimedvl.inference.results import NOT_CLINICAL, TextResult, package_version
 
@@ -38,23 +39,6 @@ AIAST = {
 }
 _DCM = "http://dicom.nema.org/resources/ontology/DCM"
 _SYSTEMS = {"LN": "http://loinc.org", "SCT": "http://snomed.info/sct", "DCM": _DCM}
-# Codes that a field may have, where the standard binds it to a value set (required, or whole in R4).
-_CODES = {
-    ("Bundle", "type"): {"collection", "transaction"},
-    ("DiagnosticReport", "status"): {
-        "registered", "partial", "preliminary", "final", "amended", "corrected", "appended", "cancelled",
-        "entered-in-error", "unknown",
-    },
-    ("ImagingStudy", "status"): {"registered", "available", "cancelled", "entered-in-error", "unknown"},
-    ("Device", "status"): {"active", "inactive", "entered-in-error", "unknown"},
-    ("Endpoint", "status"): {"active", "suspended", "error", "off", "entered-in-error", "test"},
-    ("deviceName", "type"): {
-        "udi-label-name", "user-friendly-name", "patient-reported-name", "manufacturer-name", "model-name", "other",
-    },
-    ("entity", "role"): {"derivation", "revision", "quotation", "source", "removal"},
-    ("request", "method"): {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"},
-    ("text", "status"): {"generated", "extensions", "additional", "empty"},
-}  # fmt: skip
 _SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
 _RADIOLOGY = {"system": _SECTIONS, "code": "RAD", "display": "Radiology"}
 # Which service makes a report, where it is not radiology.
@@ -106,40 +90,6 @@ def fhir_bundle(
     return Bundle.model_validate(bundle)
 
 
-def check(resource: dict[str, Any]) -> None:
-    """What the library does not: codes against their value sets, references inside a bundle, attached data.
-
-    Raises:
-        HospitalError: naming the field and what it accepts.
-    """
-    known = {entry["fullUrl"] for entry in resource.get("entry", [])}
-    for owner, field, value in _walk(resource, resource.get("resourceType", "")):
-        accepted = _CODES.get((owner, field))
-        if accepted is not None and value not in accepted:
-            raise HospitalError(f"{owner}.{field} is {value!r}; it must be one of {', '.join(sorted(accepted))}")
-        if field == "reference" and str(value).startswith("urn:uuid:") and value not in known:
-            raise HospitalError(f"a reference names {value}, which is not in the bundle")
-        if owner == "presentedForm" and field == "data":
-            try:
-                base64.b64decode(value, validate=True)
-            except ValueError as error:
-                raise HospitalError("presentedForm.data is not base64") from error
-
-
-def _walk(node: Any, owner: str) -> Iterator[tuple[str, str, Any]]:
-    """Every field with the element or resource that it stands in."""
-    if isinstance(node, dict):
-        owner = node.get("resourceType", owner)
-        for field, value in node.items():
-            if isinstance(value, dict | list):
-                yield from _walk(value, field)
-            else:
-                yield owner, field, value
-    elif isinstance(node, list):
-        for item in node:
-            yield from _walk(item, owner)
-
-
 def _check_given(
     made: Sequence[Made], context: StudyContext, kind: str, dicomweb: str | None, pdf: bytes | None
 ) -> None:
@@ -147,7 +97,7 @@ def _check_given(
         raise HospitalError("nothing was made, so there is nothing to tell")
     if not context.sources:
         raise HospitalError("FHIR resources tell of a study; this context has no images")
-    if kind not in _CODES["Bundle", "type"]:
+    if kind not in ("transaction", "collection"):
         raise HospitalError(f"kind is {kind!r}; it must be transaction or collection")
     if any(m.document is not None and str(m.document.StudyInstanceUID) != context.study_uid for m in made):
         raise HospitalError("a document is of another study than the context")
