@@ -43,11 +43,21 @@ def said(tiny, context_of, prompts, sampling):
     return speak_all([context_of(prompts[1])], tiny.tokenizer, sampling)[0]
 
 
+@pytest.fixture(scope="module")
+def many(tiny, context_of, prompts):
+    """What is said under a constraint with several seeds."""
+
+    def speak(constraint: Constraint, count: int):
+        base = context_of(prompts[1])
+        samplings = [replace(WARM, constraint=constraint, seed=seed) for seed in range(count)]
+        return speak_all([base.branch() for _ in samplings], tiny.tokenizer, samplings)
+
+    return speak
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_what_follows_a_schema_always_parses_and_is_valid(tiny, context_of, prompts, name):
-    samplings = [replace(WARM, constraint=Constraint.json_schema(SCHEMAS[name]), seed=seed) for seed in range(12)]
-    base = context_of(prompts[1])
-    spoken = speak_all([base.branch() for _ in samplings], tiny.tokenizer, samplings)
+def test_what_follows_a_schema_always_parses_and_is_valid(many, name):
+    spoken = many(Constraint.json_schema(SCHEMAS[name]), 12)
     finished = [answer for answer in spoken if answer.finish == "stop"]
     assert len(finished) > 8 and len({answer.text for answer in finished}) > 4
     for answer in finished:
@@ -55,29 +65,22 @@ def test_what_follows_a_schema_always_parses_and_is_valid(tiny, context_of, prom
         assert len(answer.logprobs) == len(answer.ids) + 1  # the closing token came where the grammar ends
 
 
-def test_any_object_is_an_object(tiny, context_of, prompts):
-    found = [
-        said(tiny, context_of, prompts, replace(WARM, constraint=Constraint.json_object(), seed=seed))
-        for seed in range(6)
-    ]
+def test_any_object_is_an_object(many):
+    found = many(Constraint.json_object(), 8)
     objects = [json.loads(answer.text) for answer in found if answer.finish == "stop"]
     assert objects and all(isinstance(value, dict) for value in objects)
     assert all(answer.text.startswith("{") for answer in found)
 
 
-def test_a_choice_is_one_of_the_texts(tiny, context_of, prompts):
+def test_a_choice_is_one_of_the_texts(many):
     texts = ['"No\nfinding"', "Zyste \u00e4", "yes", "yes, left"]
-    chosen = {
-        said(tiny, context_of, prompts, replace(WARM, constraint=Constraint.choice(texts), seed=seed)).text
-        for seed in range(16)
-    }
+    chosen = {answer.text for answer in many(Constraint.choice(texts), 24)}
     assert chosen <= set(texts) and len(chosen) > 1
 
 
-def test_a_regular_expression_is_matched_as_a_whole(tiny, context_of, prompts):
+def test_a_regular_expression_is_matched_as_a_whole(many):
     pattern = r"(left|right)/[0-9]{1,3} (mm|cm)"
-    for seed in range(6):
-        answer = said(tiny, context_of, prompts, replace(WARM, constraint=Constraint.regex(pattern), seed=seed))
+    for answer in many(Constraint.regex(pattern), 8):
         assert answer.finish == "stop" and re.fullmatch(pattern, answer.text)
 
 

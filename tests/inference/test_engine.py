@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 
 from unimedvl.checkpoint import CheckpointError
@@ -527,6 +528,20 @@ def test_what_breaks_the_engine_is_told_to_all_and_it_refuses_from_then_on(tiny)
             engine.submit(QUESTION)
         assert not engine.state().running and "no room" in engine.state().failure
     assert not engine._thread.is_alive()
+
+
+def test_a_device_that_is_lost_is_no_single_requests_fault(tiny, monkeypatch):
+    def lost(*arguments):
+        raise torch.AcceleratorError("the device is lost")
+
+    with Engine(tiny) as engine:
+        monkeypatch.setattr(type(tiny.model), "logits", lost)
+        tickets = [engine.submit(QUESTION, sampling=SHORT) for _ in range(2)]
+        for ticket in tickets:
+            with pytest.raises(EngineFailed, match="the device is lost"):
+                ticket.result(20)
+        with pytest.raises(EngineFailed):
+            engine.submit(QUESTION)
 
 
 def test_closing_finishes_what_was_taken_and_refuses_what_comes(tiny):

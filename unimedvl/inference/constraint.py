@@ -86,6 +86,10 @@ class Constraint:
             raise ValueError(f"{message}: {_one_line(wrong)}")
         return self
 
+    def compile(self, tokenizer: Tokenizer) -> None:
+        """Do once what takes time, for all answers that follow. Raises ValueError where that shows that it can't be."""
+        _compiled(tokenizer, self._grammar())
+
     def follow(self, tokenizer: Tokenizer) -> Following:
         """Follow one answer from its first token."""
         return Following(_compiled(tokenizer, self._grammar()).deep_copy(), tokenizer.special.text_close)

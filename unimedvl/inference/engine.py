@@ -167,6 +167,8 @@ class Engine:
             make = prepared_conversation if isinstance(asked, Conversation) else prepared
             ready = make(self.model, asked, sampling, drawing)
             self._check_room(ready)
+            if ready.sampling.constraint is not None:
+                ready.sampling.constraint.compile(self.model.tokenizer)
             ticket = Ticket(ready, deadline, previews)
         except BaseException:
             with self._changed:

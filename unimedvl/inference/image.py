@@ -106,15 +106,13 @@ class Picture:
         """How many branches the next step takes: all of them where it is guided."""
         return len(self.branches) if self.guidance.active(self.time) else 1
 
-    def move(self, v: Tensor) -> None:
-        """A step along the velocities of the branches, [branches * tokens, values]."""
+    def moved(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` and `end` after a step along the velocities of the branches, [branches * tokens, values]."""
         if len(v) > len(self.x):
             parts = v.unflatten(0, (-1, 1, len(self.x)))
             v = guided(parts[0], parts[1], parts[2] if len(parts) == 3 else None, self.guidance)[0]
         t, following = self.times[self.number : self.number + 2]
-        self.end = self.x - t * v
-        self.x = self.x - (t - following) * v
-        self.number += 1
+        return self.x - (t - following) * v, self.x - t * v
 
 
 class Easel:
@@ -131,8 +129,10 @@ class Easel:
         times = [p.time for p in pictures]
         t = times if len(set(times)) > 1 else times[0]
         v = self.model.velocity(self._canvas_for(pictures, needed), torch.cat([p.x for p in pictures]), t)
-        for picture, part in zip(pictures, v.split(sizes), strict=True):
-            picture.move(part)
+        moved = [picture.moved(part) for picture, part in zip(pictures, v.split(sizes), strict=True)]
+        for picture, (x, end) in zip(pictures, moved, strict=True):  # all or, where one fails, none
+            picture.x, picture.end = x, end
+            picture.number += 1
 
     def _canvas_for(self, pictures: Seq[Picture], needed: Seq[int]) -> Canvas:
         """The canvas of the last step where nothing has changed since."""

@@ -16,7 +16,7 @@ from unimedvl.inference.context import Context, Intake, settle, take_in
 from unimedvl.inference.image import Easel, Picture, Step, decoded
 from unimedvl.inference.job import Event, text_events
 from unimedvl.inference.prefixes import Prefixes, keys_of
-from unimedvl.inference.text import Row, Speech, Spoken
+from unimedvl.inference.text import Row, Speech, Spoken, raise_if_lost
 from unimedvl.inference.thought import ThoughtFilter, split_thought
 from unimedvl.inference.ticket import Ticket
 from unimedvl.sequence import Text
@@ -259,6 +259,7 @@ class Rounds:
             work(errands)
             return
         except Exception as error:  # noqa: BLE001
+            raise_if_lost(error)
             if len(errands) == 1:
                 self._leave(errands[0], error)
                 return

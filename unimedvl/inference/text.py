@@ -237,6 +237,7 @@ class Speech:
         return torch.cat([x for x, _ in scored]) if scored else torch.empty(0), [row for _, row in scored]
 
     def _fail(self, row: Row, error: Exception) -> None:
+        raise_if_lost(error)
         row.fail(error)
         self._stand(row)
         self.rows.remove(row)
@@ -257,6 +258,12 @@ class Speech:
     def _token(self, token: int, logprob: float, top: tuple[Token, ...] = ()) -> Token:
         spelt = self.tokenizer.token_bytes(token)
         return Token(spelt.decode("utf-8", errors="replace"), tuple(spelt), logprob, top)
+
+
+def raise_if_lost(error: Exception) -> None:
+    """Raises an error after which the device does nothing right any more, for nobody."""
+    if isinstance(error, torch.AcceleratorError):
+        raise error
 
 
 def speak(
