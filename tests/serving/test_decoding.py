@@ -85,6 +85,21 @@ def test_memory_is_bounded_and_what_is_used_up_is_given_back():
         assert first not in decoders._idle.queue and first._process.poll() is not None
 
 
+def test_images_that_are_held_have_a_bound_and_are_counted_until_nobody_has_them():
+    with Decoders(Limits(images_bytes=3000, decoders=1)) as decoders:
+        first, second = (decoders.read(png(side=11), "scan", ReadOptions()) for _ in range(2))
+        assert decoders.held == 2 * 11 * 11 * 12
+        with pytest.raises(Refused, match="as many images as it has room for") as caught:
+            decoders.read(png(side=8), "scan", ReadOptions())
+        assert caught.value.status == 503
+        part = first.pixels[2:4]  # as a crop keeps the whole
+        del first, second
+        assert decoders.held == 11 * 11 * 12
+        del part
+        assert decoders.held == 0
+        assert decoders.read(png(side=11), "scan", ReadOptions()).width == 11
+
+
 def test_it_has_neither_the_servers_environment_nor_files_to_write(monkeypatch, tmp_path):
     monkeypatch.setenv("UNIMEDVL_API_KEYS", "secret")
     with Decoders(LIMITS) as decoders:
@@ -101,7 +116,7 @@ def test_it_has_neither_the_servers_environment_nor_files_to_write(monkeypatch, 
 
 def test_an_answer_that_is_none_is_not_believed(decoders, monkeypatch):
     for lie in ({"shape": [8, 9], "sha256": "", "kind": "png", "details": {}}, {"shape": "no"}, {}, {"status": "x"}):
-        monkeypatch.setattr(decoding, "_read", lambda stream, most, lie=lie: (lie, bytearray(768)))
+        monkeypatch.setattr(decoding, "_read", lambda stream, most, lie=lie: (lie, np.zeros(768, np.uint8)))
         with pytest.raises(Refused, match="its decoder failed on it"):
             decoders.read(png(), "scan", ReadOptions())
     monkeypatch.undo()

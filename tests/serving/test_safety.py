@@ -34,7 +34,7 @@ MIB = 2**20
 LIMITS = {
     "body_bytes": 4 * MIB, "file_bytes": 2 * MIB, "pixels": 1_000_000, "unpacked_bytes": 8 * MIB, "frames": 50,
     "decoders": 1, "decode_bytes": 1024 * MIB, "images": 3, "text_characters": 500, "max_tokens": 40, "n": 2,
-    "json_depth": 20, "rate": 100_000, "burst": 10_000,
+    "json_depth": 20, "request_pixels": 1_500_000, "rate": 100_000, "burst": 10_000,
 }  # fmt: skip
 
 
@@ -216,6 +216,8 @@ def test_limits_of_a_request(strict):
     content = [{"type": "image_url", "image_url": {"url": url(SMALL)}}] * 4
     many = {"messages": [{"role": "user", "content": content}]}
     assert "3 images" in refusal(post("/v1/chat/completions", json=many), 413)
+    large = [("image", ("x", picture(np.zeros((900, 1000), np.uint8), "PNG")))] * 2
+    assert "1.5 megapixels together" in refusal(post("/v1/tasks/report", files=large), 413)
     for wrong in ("http://169.254.169.254/latest", "file:///etc/passwd", "https://example.org/x.png", "data:,x"):
         refusal(post("/v1/chat/completions", json=chat(wrong)), 400, 415)
     as_html = chat(url(b"<script>", "text/html"))

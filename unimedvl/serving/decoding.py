@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
@@ -46,6 +47,7 @@ class Decoders:
         for _ in range(limits.decoders):
             self._idle.put(None)
         self._closed = False
+        self._held, self._counting = 0, threading.Lock()
 
     def __enter__(self) -> Decoders:
         return self
@@ -61,12 +63,32 @@ class Decoders:
         finally:
             self._idle.put(process)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the images that were read here and that somebody still has."""
+        return self._held
+
     def read(self, data: bytes, name: str, options: ReadOptions) -> Image:
         """An image, decoded within the limits. name: of messages.
 
         Raises:
-            Refused: it can't be read, takes too long or too much; 503 where all processes stay busy.
+            Refused: it can't be read, takes too long or too much; 503 where all processes stay busy, or the images
+                that are held have no room for another.
         """
+        image = self._read(data, name, options)
+        owner = image.pixels.base  # of which every view keeps hold
+        with self._counting:
+            if self._held + owner.nbytes > self._limits.images_bytes:
+                raise Refused(503, "the server holds as many images as it has room for; try again later")
+            self._held += owner.nbytes
+        weakref.finalize(owner, self._release, owner.nbytes)
+        return image
+
+    def _release(self, count: int) -> None:
+        with self._counting:
+            self._held -= count
+
+    def _read(self, data: bytes, name: str, options: ReadOptions) -> Image:
         try:
             process = self._idle.get(timeout=2 * self._limits.decode_seconds)
         except queue.Empty:
@@ -162,12 +184,12 @@ class _Process:
                 stream.close()
 
 
-def _image(name: str, answer: dict[str, Any], pixels: bytearray) -> Image:
+def _image(name: str, answer: dict[str, Any], pixels: np.ndarray) -> Image:
     """What a process answered. Raises Refused; ValueError, KeyError or TypeError where it is no answer."""
     if "status" in answer:
         raise Refused(int(answer["status"]), str(answer["sentence"]))
     height, width = (int(side) for side in answer["shape"])
-    array = np.frombuffer(pixels, np.float32).reshape(height, width, 3)
+    array = pixels.view(np.float32).reshape(height, width, 3)
     return Image(array, name, str(answer["sha256"]), str(answer["kind"]), dict(answer["details"]))
 
 
@@ -186,12 +208,12 @@ def work() -> None:
             _write(answers, *_answer(job, data, limits))
 
 
-def _answer(job: dict[str, Any], data: bytearray, limits: Limits) -> tuple[dict[str, Any], bytes]:
+def _answer(job: dict[str, Any], data: np.ndarray, limits: Limits) -> tuple[dict[str, Any], bytes]:
     given = job["options"]
     given["window"] = tuple(given["window"]) if isinstance(given["window"], list) else given["window"]
     name = job["name"]
     try:
-        image = read_within(bytes(data), name, limits, ReadOptions(**given))
+        image = read_within(data.tobytes(), name, limits, ReadOptions(**given))
         pixels = np.ascontiguousarray(image.pixels, np.float32)
         details = image.details | ({_WORN: True} if _worn(limits.decode_bytes) else {})
         told = {"shape": pixels.shape[:2], "sha256": image.sha256, "kind": image.kind, "details": details}
@@ -234,20 +256,21 @@ def _write(stream: BinaryIO, told: dict[str, Any], data: bytes = b"") -> None:
     stream.flush()
 
 
-def _read(stream: BinaryIO, most: int) -> tuple[dict[str, Any], bytearray]:
+def _read(stream: BinaryIO, most: int) -> tuple[dict[str, Any], np.ndarray]:
     """One message, with at most so many bytes after its JSON.
 
     Raises:
         EOFError: the stream ends, within one too. ValueError: it is no message.
     """
-    length, size = _HEAD.unpack(_exactly(stream, _HEAD.size))
+    length, size = _HEAD.unpack(_exactly(stream, _HEAD.size).tobytes())
     if length > _LONGEST or size > most:
         raise ValueError(f"a message of {length} and {size} bytes")
-    return json.loads(bytes(_exactly(stream, length))), _exactly(stream, size)
+    return json.loads(_exactly(stream, length).tobytes()), _exactly(stream, size)
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytearray:
-    out = bytearray(count)
+def _exactly(stream: BinaryIO, count: int) -> np.ndarray:
+    """So many bytes, uint8. Raises EOFError."""
+    out = np.empty(count, np.uint8)
     view, at = memoryview(out), 0
     while at < count:
         got = stream.readinto(view[at:])

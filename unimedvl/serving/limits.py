@@ -30,8 +30,12 @@ class Limits(BaseModel):
     images: int = Field(16, ge=1, description="Images of a request.")
     file_bytes: int = Field(48 * _MIB, ge=1024, description="Of one image's file.")
     pixels: int = Field(25_000_000, ge=1, description="Of one image, frame or slice.")
+    request_pixels: int = Field(100_000_000, ge=1, description="Of all images of a request.")
+    images_bytes: int = Field(
+        4096 * _MIB, ge=1024, description="Of all read images that are held at one time, at 12 bytes a pixel."
+    )
     unpacked_bytes: int = Field(512 * _MIB, ge=1024, description="That a compressed file may unpack to.")
-    frames: int = Field(4000, ge=1, description="Frames of a DICOM, pages of a TIFF, slices of a NIfTI.")
+    frames: int = Field(20_000, ge=1, description="Frames of a DICOM, pages of a TIFF, slices of a NIfTI.")
     decode_seconds: float = Field(20, gt=0, description="To read one image in, after which it is refused.")
     decode_bytes: int = Field(
         4096 * _MIB, ge=512 * _MIB, description="Memory of a process that reads images; where the system can hold it."

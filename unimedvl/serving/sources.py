@@ -74,5 +74,9 @@ class Sources:
 
     def _note(self, image: Image) -> Image:
         self.read.append(image)
+        most = self.service.limits.request_pixels
+        if sum(one.width * one.height for one in self.read) > most:
+            problem = f"the images have more than {most / 1e6:.4g} megapixels together, which is the most"
+            raise ApiError(413, problem, code="too_many_pixels")
         self.trace.took([image])
         return image
