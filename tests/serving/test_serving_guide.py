@@ -1,4 +1,4 @@
-"""docs/serving.md does what it says: its Python and its shell run against a server, its settings are those there are."""
+"""docs/serving.md does what it says: its Python and shell run against a server, its settings are those there are."""
 
 from __future__ import annotations
 
@@ -66,9 +66,8 @@ def test_its_commands_start_as_far_as_the_port(folder: Path):
     with socket.create_server(("0.0.0.0", 0)) as taken:
         for line in lines:
             words = [sys.executable, "-m", "unimedvl", *shlex.split(line)[1:], "--port", str(taken.getsockname()[1])]
-            done = subprocess.run(
-                words, cwd=folder, capture_output=True, text=True, timeout=100, env=os.environ | {"PYTHONPATH": str(ROOT)}
-            )
+            place = os.environ | {"PYTHONPATH": str(ROOT)}
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=100, env=place)
             assert done.returncode == 2 and "give another with --port" in done.stderr, done.stderr
 
 
@@ -90,6 +89,7 @@ def test_the_file_of_settings_is_one(tmp_path: Path):
 def test_every_route_and_number_is_told(running):
     document = running.http.get("/openapi.json").json()
     assert all(path in PAGE for path in document["paths"])
-    told = re.findall(r"^# TYPE unimedvl_(\w+) (?!gauge)|^# TYPE unimedvl_(engine_\w+) ", running.http.get("/metrics").text, re.M)
+    numbers = running.http.get("/metrics").text
+    told = re.findall(r"^# TYPE unimedvl_(\w+) (?!gauge)|^# TYPE unimedvl_(engine_\w+) ", numbers, re.M)
     for name in {a or b for a, b in told} - {"engine_reused_tokens"}:
         assert f"`{name}`" in PAGE, name
