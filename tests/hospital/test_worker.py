@@ -86,7 +86,7 @@ def test_a_task_of_one_image_runs_on_each(tmp_path: Path, chest, run: Run, docum
 
 def test_the_frame_that_was_chosen_is_the_one_read(tmp_path: Path, chest, run: Run, documents) -> None:
     (cine,) = chest(1)
-    cine.NumberOfFrames = 3
+    cine.SOPClassUID, cine.NumberOfFrames = pydicom.uid.UltrasoundMultiFrameImageStorage, 3
     cine.PixelData = b"".join(np.full((64, 64), v, np.uint8).tobytes() for v in (0, 255, 0))
     study = written([cine], tmp_path)
     seen = []
