@@ -31,6 +31,7 @@ def test_every_view_is_read_back_as_it_was_drawn_and_says_that_it_is_simulated(m
         assert np.corrcoef(shown.ravel(), drawn.ravel())[0, 1] > 0.99
         header = pydicom.dcmread(file)
         assert "Simulated" in str(header.PatientName) and header.PatientID.startswith("SIMULATED")
+        assert header.SyntheticData == "YES"
     items = list(source("dicom-tree").read(tmp_path / "all"))
     assert len(items) == len(study.images) and all(isinstance(i, Sample) for i in items)
     assert {i.record.modality for i in items} <= {modality, "mixed"}

@@ -47,7 +47,7 @@ def dicom_of(study: Study, view: str) -> Dataset:
     data.StudyInstanceUID, data.SeriesInstanceUID = study_uid(study), _uid(study.modality, seed, "series")
     data.PatientName, data.PatientID = f"Simulated^{study.modality} {seed}", f"SIMULATED-{study.modality}-{seed}"
     data.Modality, data.StudyDescription = code, "Simulated; not a patient"
-    data.BurnedInAnnotation = "NO"
+    data.SyntheticData, data.BurnedInAnnotation = "YES", "NO"
     if part:
         data.BodyPartExamined = part
     grey = bool((image == image[..., :1]).all())
