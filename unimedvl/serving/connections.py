@@ -21,7 +21,8 @@ class PatientProtocol(AutoHTTPProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:  # the headers are there
+        handed_on = self.transport.get_protocol() is not self  # to a websocket
+        if handed_on or (self.cycle is not None and not self.cycle.response_complete):  # the headers are there
             self._done()
         elif self._timer is None:
             self._wait()
