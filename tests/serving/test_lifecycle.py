@@ -142,6 +142,18 @@ def test_a_failure_is_told_without_its_words(nano: UniMedVL, serve, caplog: pyte
     assert "Smith" not in caplog.text and "chest X-ray" not in caplog.text
 
 
+def test_a_server_whose_engine_fails_says_so_and_ends(nano: UniMedVL, serve, wait_until):
+    def broken() -> None:
+        raise RuntimeError("no memory")
+
+    with Engine(nano) as engine, serve(engine) as running:
+        engine._rounds.round = broken
+        with pytest.raises(openai.InternalServerError) as caught:
+            running.client.chat.completions.create(model="nano", messages=WORDS)
+        assert caught.value.status_code == 503 and caught.value.code == "engine_failed"
+        assert wait_until(lambda: running.server.should_exit)
+
+
 def test_what_has_no_route_is_told_in_the_same_form(running):
     for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/chat/completions", 405)):
         reply = running.http.request(method, path)

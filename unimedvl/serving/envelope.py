@@ -39,11 +39,12 @@ class Envelope:
         scope.setdefault("state", {})["trace"] = trace
         counted = scope["path"] not in UNCOUNTED
         passed = _Passed(receive, send, trace)
-        self.service.running += counted
+        works = scope["path"].startswith("/v1/")  # what the page does, its engine tells; its open streams are no work
+        self.service.running += works
         try:
             await self._answer(scope, passed, trace)
         finally:
-            self.service.running -= counted
+            self.service.running -= works
             await self._tell(scope, passed, trace, counted)
 
     async def _answer(self, scope: Scope, passed: _Passed, trace: Trace) -> None:

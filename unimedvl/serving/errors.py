@@ -70,7 +70,7 @@ def as_api_error(error: Exception) -> ApiError:
         return error
     if isinstance(error, NotReady):
         return unavailable(str(error), "loading")
-    from unimedvl.inference.engine import DeadlinePassed, EngineClosed, QueueFull
+    from unimedvl.inference.engine import DeadlinePassed, EngineClosed, EngineFailed, QueueFull
     from unimedvl.inference.image import Cancelled
 
     if isinstance(error, QueueFull):
@@ -78,6 +78,8 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError(429, "too many requests are waiting; try later", code="queue_full", headers=wait, again=True)
     if isinstance(error, DeadlinePassed):
         return ApiError(504, "the request took longer than its deadline", code="deadline_passed")
+    if isinstance(error, EngineFailed):  # and this process ends
+        return unavailable("the engine has failed, and is started anew", "engine_failed")
     if isinstance(error, EngineClosed):
         return unavailable("the server is shutting down")
     if isinstance(error, Cancelled):

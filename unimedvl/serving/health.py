@@ -22,6 +22,8 @@ async def ready(service: Served) -> dict:
     """503 until the model is loaded and from when the server shuts down."""
     if service.draining:
         raise unavailable("the server is shutting down")
+    if service.engine.broken:
+        raise ApiError(503, "the engine has failed; the server's log says why", code="engine_failed")
     if service.engine.failure is not None:
         raise ApiError(503, "the model could not be loaded; the server's log says why", code="not_loaded")
     if not service.engine.ready:

@@ -52,6 +52,19 @@ class LateEngine:
         return self._engine is not None and not self._closed
 
     @property
+    def broken(self) -> str:
+        """Why an engine that was loaded works no more; empty as long as it does."""
+        return "" if self._engine is None else self._engine.state().failure
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or runs."""
+        if self._engine is None:
+            return False
+        state = self._engine.state()
+        return state.running and state.waiting + state.reading + state.speaking + state.drawing > 0
+
+    @property
     def engine(self) -> Engine:
         """Raises NotReady."""
         if self._engine is None:

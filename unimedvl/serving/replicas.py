@@ -168,8 +168,11 @@ def _work(settings: ServerSettings, listening: socket.socket, number: int, news:
         server = Server(make_app(lambda: engine, settings), settings, lambda: news.send(("ready", "", False)))
         _end_with_parent(server)
         server.run([listening])
+        broken = server.service.engine.broken
     finally:
         engine.close(finish=False)  # what had time to end has ended
+    if broken:
+        sys.exit(1)  # and another takes its place
 
 
 def _device(settings: ServerSettings, number: int) -> str | None:

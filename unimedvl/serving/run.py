@@ -32,6 +32,8 @@ NOTICE = "Research software. Not for clinical use."  # `inference.results` has i
 _BACKLOG = 2048
 # Connections that idle longer are closed; load balancers in front often keep theirs for 60 s.
 _IDLE = 75
+# Of the server's ticks of 0.1 s, every which one looks whether the engine still works.
+_HEALTH = 10
 # Once nothing runs any more, connections need no more than this to close.
 _CLOSING = 5
 
@@ -146,12 +148,15 @@ class Server(uvicorn.Server):
             self._ready = None
         if self.service.engine.failure is not None:
             self.should_exit = True
+        if counter % _HEALTH == 0 and self.service.engine.broken:
+            logger.error("the engine has failed; the server ends")
+            self.should_exit = True
         if self._until is not None and not self.should_exit:
             late = time.monotonic() > self._until
             if late and self.service.running:  # their clients are told
                 logger.warning("%d requests did not end in time, and are stopped", self.service.running)
                 await asyncio.to_thread(self.service.engine.close, finish=False)
-            self.should_exit = late or not self.service.running
+            self.should_exit = late or not (self.service.running or self.service.engine.busy)
         return await super().on_tick(counter)
 
 
@@ -184,5 +189,8 @@ def serve(settings: ServerSettings, told: Callable[[str], None]) -> None:
         # While the model loads, so that the first image need not wait for it.
         threading.Thread(target=app.state.service.decoders.start, name="decoders", daemon=True).start()
         Server(app, settings, lambda: told("ready")).run([listening])
-        if app.state.service.engine.failure is not None:
-            raise app.state.service.engine.failure
+        engine = app.state.service.engine
+        if engine.failure is not None:
+            raise engine.failure
+        if engine.broken:
+            raise RuntimeError(engine.broken)
