@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from unimedvl.inference.image import Cancelled, Step, draw, grid_for
+from unimedvl.inference.image import Cancelled, Easel, Picture, Step, decoded, draw, grid_for
 from unimedvl.model.flow import Guidance, guided, time_grid
 from unimedvl.tasks import Drawing
 
@@ -64,6 +66,21 @@ def test_several_images_at_once_equal_one_by_one(prompts, context_of, drawing):
     for out, prompt, shape, seed in zip(together, contexts, shapes, seeds, strict=True):
         (alone,) = draw([context_of(prompt)], [shape], drawing, [seed])
         assert_same_image(out, alone)
+
+
+def test_pictures_at_different_times_of_different_drawings_share_steps(tiny, prompts, context_of):
+    """Each begins when it comes, ends when it is done, and is what it would have been alone."""
+    kinds = [*DRAWINGS.values(), replace(DRAWINGS["text"], steps=7, shift=1.0)]
+    made = [(prompts[n], shape, kinds[n], n) for n, shape in enumerate([(2, 3), (4, 4), (1, 5), (3, 3)])]
+    easel, waiting, pictures = Easel(tiny.model), list(made), []
+    while waiting or not all(picture.done for picture in pictures):
+        if waiting:
+            prompt, shape, drawing, seed = waiting.pop(0)
+            pictures.append(Picture(context_of(prompt), shape, drawing, seed))
+        easel.step([picture for picture in pictures if not picture.done])
+    for picture, (prompt, shape, drawing, seed) in zip(pictures, made, strict=True):
+        (alone,) = draw([context_of(prompt)], [shape], drawing, [seed])
+        assert_same_image(decoded(tiny.model, picture.x, shape), alone)
 
 
 def test_guidance_changes_the_image(context):

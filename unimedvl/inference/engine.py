@@ -14,6 +14,7 @@ drawings each get half of the time while both have work.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -71,6 +72,7 @@ class Engine:
         self._failure: EngineFailed | None = None
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
+        atexit.register(self.close, finish=False)  # an interpreter that ends must not take the thread's ground away
 
     def __enter__(self) -> Engine:
         return self
@@ -153,6 +155,7 @@ class Engine:
             self._abandoned = True
             self._changed.notify_all()
         self._thread.join()
+        atexit.unregister(self.close)
 
     # Places ----------------------------------------------------------------------------------
 
