@@ -6,6 +6,7 @@ import io
 import logging
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -153,7 +154,7 @@ def log() -> Iterator[Callable[..., io.StringIO]]:
              "nibabel.global", "huggingface_hub", "httpx", "gradio", "pynetdicom"]  # fmt: skip
     loggers = [logging.getLogger(name) for name in names]
     before = [(one, one.handlers, one.propagate, one.level) for one in loggers]
-    hook = threading.excepthook
+    hook, printing = threading.excepthook, traceback.print_exc
 
     def start(*arguments) -> io.StringIO:
         buffer = io.StringIO()
@@ -163,6 +164,6 @@ def log() -> Iterator[Callable[..., io.StringIO]]:
     with warnings.catch_warnings():
         yield start
     logging.captureWarnings(False)
-    threading.excepthook = hook
+    threading.excepthook, traceback.print_exc = hook, printing
     for one, handlers, propagate, level in before:
         one.handlers, one.propagate, one.level = handlers, propagate, level

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import threading
+import traceback
 import warnings
 
 import pydicom.config
@@ -74,6 +75,15 @@ def test_a_value_that_pydicom_warns_of_stays_out(log):
     dataset = Dataset()
     dataset.StudyInstanceUID = f"1.2.{SECRET}"
     assert SECRET not in out.getvalue()
+
+
+def test_an_exception_that_a_library_prints_says_no_more_than_others(log, capsys):
+    out = log()
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        traceback.print_exc()
+    assert "builtins.ValueError" in out.getvalue() and SECRET not in out.getvalue() + capsys.readouterr().err
 
 
 def test_a_thread_that_fails_says_no_more_than_others(log, capsys):

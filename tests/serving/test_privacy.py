@@ -188,3 +188,36 @@ def test_a_failure_that_holds_a_secret_does_not_tell_it(watched, files, monkeypa
         assert not any(secret in text for secret in SECRETS), text
     assert (kind is ValueError) or f"{kind.__name__}" in out.getvalue()
     assert left_behind(folder) == [] and os.getcwd() == str(folder)
+
+
+def test_the_page_tells_no_secret_whatever_is_sent_to_its_functions(
+    serve, engine, tmp_path, log, monkeypatch, files, capfd
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    out, name = log(), f"{PATIENT} {WORD}.dcm"
+    with serve(engine, page=True, audit=f"sqlite:///{tmp_path / 'audit.db'}", limits={"decoders": 1}) as server:
+        http, tab = server.http, {"x-page-secret": "0123456789abcdef" * 2}
+        for field, data in files.items():
+            assert http.post("/page/upload", files={field: (name, data)}, headers=tab).status_code == 200
+        http.get(f"/page/results/{WORD}/{PATIENT}")
+        http.post("/page/leave", content=f"{WORD} {PATIENT}")
+        http.get(f"/?patient={PATIENT}")
+        failures = 0
+        for function in http.get("/config").json()["dependencies"]:
+            secret = [f"{PATIENT} {WORD}"] * len(function["inputs"])
+            for data in (secret, [PATIENT], {"key": WORD}):
+                asked = {"fn_index": function["id"], "data": data, "session_hash": "abc", "event_data": {WORD: PATIENT}}
+                answers = [http.post(f"/gradio_api/{way}", json=asked) for way in ("run/predict", "queue/join")]
+                failures += sum(answer.status_code >= 400 for answer in answers)
+        with http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "abc"}) as told:
+            for line in told.iter_lines():
+                if "close_stream" in line:
+                    break
+        server.service.audit.flush()
+    shown = capfd.readouterr()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert failures
+    for text in (out.getvalue(), shown.out, shown.err):
+        assert not any(secret in text for secret in SECRETS), text
+    assert left_behind(tmp_path) == []

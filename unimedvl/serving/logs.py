@@ -22,6 +22,7 @@ LEVELS = ("debug", "info", "warning", "error")
 # Whose messages hold nothing of requests: that is so by how they are written, and tests look for it.
 _OURS = ("unimedvl.serving", "unimedvl.hospital", "unimedvl.checkpoint", "uvicorn.error")
 _WITHHELD = "(message withheld; log_level=debug shows it)"
+_PRINT = traceback.print_exc
 # Loggers that others give handlers of their own.
 _CLAIMED = ("unimedvl", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings", "pydicom", "nibabel",
             "nibabel.global", "huggingface_hub", "httpx", "gradio", "pynetdicom")  # fmt: skip
@@ -43,6 +44,8 @@ def set_up(level: Level = "info", as_json: bool = False, stream: TextIO | None =
         logger.handlers, logger.propagate, logger.level = [], True, logging.NOTSET
     logging.captureWarnings(True)
     threading.excepthook = _thread_failed
+    # Gradio prints exceptions to standard error, with what was typed into the page.
+    traceback.print_exc = _printed if private else _PRINT
     if not private:
         logging.getLogger(__name__).warning("the log is at level debug: it may hold what requests say")
 
@@ -139,3 +142,8 @@ def _thread_failed(failed: threading.ExceptHookArgs) -> None:
     name = failed.thread.name if failed.thread else "?"
     info = (failed.exc_type, failed.exc_value, failed.exc_traceback)
     logging.getLogger(__name__).error("a thread failed (%s)", name, exc_info=info)
+
+
+def _printed(*_: Any, **__: Any) -> None:
+    """In the place of `traceback.print_exc`."""
+    logging.getLogger(__name__).error("something failed", exc_info=sys.exc_info())
