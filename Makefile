@@ -17,7 +17,8 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 
 # What test-e2e needs of the system, as Debian package:program or package:file; the browser may be another.
 CHROMIUM ?= chromium
-E2E_PACKAGES := chromium:$(CHROMIUM) postgresql:initdb dicom3tools:dciodvfy dcmtk:dsrdump
+E2E_PACKAGES := chromium:$(CHROMIUM) postgresql:initdb dicom3tools:dciodvfy dcmtk:dsrdump \
+	orthanc:/usr/sbin/Orthanc orthanc-dicomweb:/usr/share/orthanc/plugins/libOrthancDicomWeb.so
 E2E_LOCK := tests/e2e/requirements.lock
 E2E_STAMP := $(VENV)/installed-e2e
 

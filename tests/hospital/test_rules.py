@@ -70,7 +70,8 @@ def test_an_anatomic_region_counts_as_body_part() -> None:
 def test_series_without_pictures_are_never_meant() -> None:
     reports = series(Modality="SR", Rows=None)
     masks = series(Modality="SEG")
-    assert not When().series_of(Study("1", (reports, masks)))
+    own = series(Manufacturer="UniMedVL")
+    assert not When().series_of(Study("1", (reports, masks, own)))
 
 
 def test_images_of_all_series_of_a_study_are_counted_together() -> None:

@@ -137,13 +137,23 @@ def fetch(
     server: ServerOptions,
     output: OutputOptions,
     series: SeriesUid = None,
+    modality: Annotated[str, Option(help="Only series of this modality, such as SR.")] = "",
 ) -> None:
-    """Fetch a study, or one of its series, into a folder."""
+    """Fetch a study, or some of its series, into a folder."""
     terminal = Terminal(output)
     hospital_listen.keep_quiet()
     opened = server.open(dicomweb)
+    wanted = [series]
+    if modality:
+        found = [s.uid for s in opened.series(study) if s.modality == modality.upper()]
+        wanted = [uid for uid in found if series in (None, uid)]
+        if not wanted:
+            raise Failure(f"the study has no such series of modality {modality.upper()}")
+    files: list[Path] = []
     with _counting(terminal, "fetching") as told:
-        files = opened.fetch(study, folder, series, told)
+        for one in wanted:
+            before = len(files)
+            files += opened.fetch(study, folder, one, lambda done, before=before: told(before + done))
     terminal.document({"files": list(map(str, files))}) if output.json else terminal.line(folder)
 
 

@@ -100,8 +100,7 @@ def _serve(inbox: Inbox, worker: Worker, listener: Listener, stop: threading.Eve
 def status(folder: Folder, output: OutputOptions) -> None:
     """Count studies by state, and list those that failed or are tried again, and why."""
     terminal = Terminal(output)
-    from unimedvl.hospital.inbox import STATES, Inbox
-    from unimedvl.hospital.study import study_hash
+    from unimedvl.hospital.inbox import STATES, Inbox, study_hash
 
     with Inbox(folder) as inbox:
         counts = inbox.counts()
@@ -144,8 +143,9 @@ def check_rules(
     """Check a file of rules, and say what would run on the studies of a folder. Nothing runs."""
     terminal = Terminal(output)
     keep_quiet()
+    from unimedvl.hospital.inbox import study_hash
     from unimedvl.hospital.rules import read_rules
-    from unimedvl.hospital.study import dicom_files, read_studies, study_hash
+    from unimedvl.hospital.study import dicom_files, read_studies
 
     read = read_rules(rules)
     if folder is None:

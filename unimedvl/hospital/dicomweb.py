@@ -146,7 +146,9 @@ class DicomWeb:
     def store(self, datasets: Iterable[Dataset]) -> None:
         """Store instances one by one. What is there already is no error, so storing twice is storing once."""
         for dataset in datasets:
-            answer = self._ask("store", lambda dataset=dataset: self._client.store_instances([dataset]))
+            # The library leaves out a preamble that a data set lacks; Orthanc then hands out what nobody can read.
+            whole = pydicom.dcmread(BytesIO(encoded(dataset)))
+            answer = self._ask("store", lambda whole=whole: self._client.store_instances([whole]))
             for failed in answer.get("FailedSOPSequence") or []:
                 self._refused(int(failed.get("FailureReason") or 0))
 

@@ -18,10 +18,9 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification
 
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.identity import MANUFACTURER
-from unimedvl.hospital.inbox import Inbox, NoRoom
+from unimedvl.hospital.inbox import Inbox, NoRoom, study_hash
 from unimedvl.hospital.settings import Listen, Tls
-from unimedvl.hospital.study import study_hash
+from unimedvl.hospital.study import is_own
 
 log = logging.getLogger("unimedvl.hospital")
 
@@ -129,13 +128,6 @@ class Listener:
         if self._taken[key] > limit + 2**20:
             log.error("an association was ended: an instance larger than %d MiB", self.settings.max_instance_mb)
             event.assoc.abort()
-
-
-def is_own(header: Dataset) -> bool:
-    """Whether an instance says that this package made it, here or elsewhere; such are never handled again."""
-    equipment = header.get("ContributingEquipmentSequence") or []
-    makers = [header.get("Manufacturer"), *(item.get("Manufacturer") for item in equipment)]
-    return any(str(maker or "").strip() == MANUFACTURER for maker in makers)
 
 
 def _header(data: bytes) -> Dataset | None:

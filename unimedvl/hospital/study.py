@@ -5,7 +5,6 @@ Headers are read and pixels are not. A frame of a multi-frame file is an image o
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from unimedvl.hospital.error import HospitalError
+from unimedvl.hospital.identity import MANUFACTURER
 
 # Longer values, which only pixels and overlays have, stay in the file.
 _LONG = 1 << 16
@@ -43,7 +43,9 @@ class Instance:
 
     @property
     def is_picture(self) -> bool:
-        return bool(self.header.get("Rows")) and str(self.header.get("Modality", "")) not in _NO_PICTURE
+        """Whether a task may look at it; results of this package are not looked at again."""
+        kind = str(self.header.get("Modality", ""))
+        return bool(self.header.get("Rows")) and kind not in _NO_PICTURE and not is_own(self.header)
 
     @property
     def view(self) -> str:
@@ -104,9 +106,11 @@ class Study:
         return next((told for s in self.series if (told := s.told(keyword))), "")
 
 
-def study_hash(uid: str) -> str:
-    """What a study is called where its UID must not stand: 12 hexadecimal digits."""
-    return hashlib.sha256(uid.encode()).hexdigest()[:12]
+def is_own(header: Dataset) -> bool:
+    """Whether an instance says that this package made it, here or elsewhere; such are never handled again."""
+    equipment = header.get("ContributingEquipmentSequence") or []
+    makers = [header.get("Manufacturer"), *(item.get("Manufacturer") for item in equipment)]
+    return any(str(maker or "").strip() == MANUFACTURER for maker in makers)
 
 
 def read_instance(path: Path) -> Instance:

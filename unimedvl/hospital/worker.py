@@ -14,11 +14,11 @@ from datetime import datetime
 from unimedvl.data.error import DataError
 from unimedvl.data.whole import written_whole
 from unimedvl.hospital.connection import Unreachable
-from unimedvl.hospital.inbox import Inbox, Pass, Result
+from unimedvl.hospital.inbox import Inbox, Pass, Result, study_hash
 from unimedvl.hospital.process import Run, documents_of
 from unimedvl.hospital.rules import Rule, Rules
 from unimedvl.hospital.send import Send, sender
-from unimedvl.hospital.study import read_study, study_hash
+from unimedvl.hospital.study import read_study
 from unimedvl.inference.image import Cancelled
 
 log = logging.getLogger("unimedvl.hospital")
