@@ -18,7 +18,7 @@ from unimedvl.cli.terminal import Terminal
 if TYPE_CHECKING:
     from unimedvl.hospital.dicomweb import DicomWeb
     from unimedvl.hospital.process import Document
-    from unimedvl.hospital.rules import Match
+    from unimedvl.hospital.rules import Match, Rule
     from unimedvl.hospital.study import Study
 
 HELP = "DICOMweb, and a listener for studies. Results are drafts of a model. Not for clinical use."
@@ -68,11 +68,11 @@ class TaskOptions:
         default_factory=list
     )
 
-    def match(self, study: Study, series: str | None, seed: int) -> Match:
-        """The study's series with images, or the one named, with one step. Raises ValueError."""
+    def rule(self, seed: int) -> Rule:
+        """A rule of one step, for any study."""
         from pydantic import ValidationError
 
-        from unimedvl.hospital.rules import Match, Rule, Step
+        from unimedvl.hospital.rules import Rule, Step
 
         given = {k: v for k, v in asdict(self).items() if v and k != "question"} | {"seed": seed}
         try:
@@ -81,10 +81,7 @@ class TaskOptions:
             first = error.errors()[0]
             where = "".join(f"--{name}: " for name in first["loc"][:1])
             raise Failure(f"{where}{first['msg'].removeprefix('Value error, ')}") from error
-        found = tuple(s for s in study.series if s.pictures and series in (None, s.uid))
-        if not found:
-            raise Failure("the study has no series with images" + (f" of UID {series}" if series else ""))
-        return Match(Rule(name=self.task, do=(step,)), found)
+        return Rule(name=self.task, do=(step,))
 
 
 Url = Annotated[str, Option("--dicomweb", metavar="URL", help="Such as http://127.0.0.1:8042/dicom-web.")]
@@ -180,7 +177,7 @@ def run(
         raise Failure("--store needs --dicomweb, where results are stored")
     if not store and out is None and not output.json:
         raise Failure("give --store, or --out DIR for the results, or both")
-    opened = server.open(dicomweb) if dicomweb else None
+    opened, rule = server.open(dicomweb) if dicomweb else None, what.rule(model.seed)
     from tempfile import TemporaryDirectory
 
     from unimedvl.hospital.study import dicom_files, read_study
@@ -191,12 +188,21 @@ def run(
                 files = opened.fetch(study, Path(place), series, told)
         else:
             files = dicom_files(folder)
-        match = what.match(read_study(files), series, model.seed)
-        documents = _documents(match, model, terminal, dicomweb if store else None)
+        documents = _documents(_match(rule, read_study(files), series), model, terminal, dicomweb if store else None)
     _leave(documents, out)
     if store and opened is not None:
         opened.store(d.dataset for d in documents if d.dataset is not None)
     _tell(documents, terminal, output.json, out)
+
+
+def _match(rule: Rule, study: Study, series: str | None) -> Match:
+    """The study's series with images, or the one named."""
+    from unimedvl.hospital.rules import Match
+
+    found = tuple(s for s in study.series if s.pictures and series in (None, s.uid))
+    if not found:
+        raise Failure("the study has no series with images" + (f" of UID {series}" if series else ""))
+    return Match(rule, found)
 
 
 def _documents(match: Match, model: ModelOptions, terminal: Terminal, dicomweb: str | None) -> list[Document]:
