@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Awaitable, Callable
 
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -38,14 +39,22 @@ class Envelope:
         trace = Trace(given if _ID.fullmatch(given) else f"req_{uuid.uuid4().hex}")
         scope.setdefault("state", {})["trace"] = trace
         counted = scope["path"] not in UNCOUNTED
-        passed = _Passed(receive, send, trace)
+        told = False
+
+        async def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                await self._tell(scope, passed, trace, counted)
+
+        passed = _Passed(receive, send, trace, tell)
         works = scope["path"].startswith("/v1/")  # what the page does, its engine tells; its open streams are no work
         self.service.running += works
         try:
             await self._answer(scope, passed, trace)
         finally:
             self.service.running -= works
-            await self._tell(scope, passed, trace, counted)
+            await tell()
 
     async def _answer(self, scope: Scope, passed: _Passed, trace: Trace) -> None:
         try:
@@ -81,10 +90,13 @@ class Envelope:
 
 
 class _Passed:
-    """A request's messages on their way: the body is hashed, the response gets its id, and its status is noted."""
+    """A request's messages on their way: the body is hashed, the response gets its id, and its status is noted.
 
-    def __init__(self, receive: Receive, send: Send, trace: Trace) -> None:
-        self._receive, self._send, self._trace = receive, send, trace
+    What there is to tell of the request is told before the last part of its answer goes: who has that, finds it told.
+    """
+
+    def __init__(self, receive: Receive, send: Send, trace: Trace, tell: Callable[[], Awaitable[None]]) -> None:
+        self._receive, self._send, self._trace, self._tell = receive, send, trace, tell
         self.status: int | None = None
 
     async def receive(self) -> Message:
@@ -98,5 +110,7 @@ class _Passed:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._trace.id
+        elif message["type"] == "http.response.body" and not message.get("more_body"):
+            await self._tell()
         await self._send(message)
 

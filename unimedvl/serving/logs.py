@@ -38,7 +38,8 @@ def set_up(level: Level = "info", as_json: bool = False, stream: TextIO | None =
     handler.setFormatter(JsonLines(private) if as_json else Lines(private))
     handler.addFilter(_wanted if private else lambda record: True)
     root = logging.getLogger()
-    root.handlers, root.level = [handler], logging.getLevelName(level.upper())
+    root.handlers = [handler]
+    root.setLevel(level.upper())  # not the attribute: loggers remember what they are enabled for
     for name in _CLAIMED:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate, logger.level = [], True, logging.NOTSET
