@@ -21,6 +21,7 @@ from unimedvl.cli import (
     serve,
     text,
     training,
+    verify,
 )
 from unimedvl.cli.command import ended
 
@@ -54,7 +55,7 @@ def _program(
 
 
 for _group in (
-    text, pictures, chat, training, phantoms, data, evaluation, serve, hospital, keys, audit, models, doctor,
+    text, pictures, chat, training, phantoms, data, evaluation, serve, hospital, keys, audit, verify, models, doctor,
 ):  # fmt: skip
     _group.register(app)
 

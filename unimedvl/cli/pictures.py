@@ -184,6 +184,8 @@ def _check_words(what: str, words: str, example: str) -> None:
 def _draw(task: str, image: Path | None, read: ReadingOptions | None, given: GivenOptions, call: Call) -> None:
     """Check all that can be checked, load, draw, save, tell."""
     terminal = Terminal(given.output)
+    from unimedvl.provenance.manifest import check_signer
+
     place = given.draw.place(f"{task}.png")
     mask = place.with_name(f"{place.stem}-mask.png") if task == "segment" else None
     if mask is not None:
@@ -192,6 +194,7 @@ def _draw(task: str, image: Path | None, read: ReadingOptions | None, given: Giv
     files, images = ([image], [pixels]) if image is not None else ([], [])
     documents = given.documents.prepare(files, images, given.draw.force)
     sampling, _ = given.text.sampling(given.model.seed), given.draw.width_and_height
+    check_signer()
     model = given.model.load(generation=True, progress=terminal.progress)
     terminal.introduce(model)
     with terminal.steps(task) as on_step:

@@ -42,7 +42,7 @@ class Credentials:
     timestamps: str | None = None
 
 
-def credentials() -> Credentials:
+def find_credentials() -> Credentials:
     """Those that the environment names (UNIMEDVL_C2PA_KEY and UNIMEDVL_C2PA_CERT, PEM files), else this machine's own.
 
     The own pair is made when it is first needed, in the user's data folder. Where nothing can be written there, a

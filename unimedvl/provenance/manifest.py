@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from unimedvl.imaging.image import Original
 from unimedvl.imaging.metadata import TRAINED_MEDIA
-from unimedvl.provenance.credentials import Credentials, credentials
+from unimedvl.provenance.credentials import Credentials, find_credentials
 from unimedvl.provenance.error import ProvenanceError
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ def available() -> bool:
     return find_spec("c2pa") is not None and find_spec("cryptography") is not None
 
 
+def check_signer() -> None:
+    """Tell now, before long work, whether a picture could be signed: a tiny one is, without a timestamp.
+
+    Raises:
+        ProvenanceError: as `signed`.
+    """
+    if available():
+        signed(_TINY, "png", {}, signer=replace(find_credentials(), timestamps=None))
+
+
+# A PNG of one black pixel.
+_TINY = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c636000000002000148"
+    "afa4710000000049454e44ae426082"
+)
+
+
 def signed(
     data: bytes, kind: str, provenance: dict, originals: Sequence[Original] = (), signer: Credentials | None = None
 ) -> bytes:
@@ -78,14 +95,14 @@ def signed(
         originals: the files that the picture was made from. The first of a kind that C2PA knows becomes its parent,
         and its
             own manifest, where it has one, goes along; others are named by hash. Names of files are not told.
-        signer: `credentials()` where None.
+        signer: `find_credentials()` where None.
 
     Raises:
         ProvenanceError: the certificate is not one that C2PA accepts, or the timestamp authority didn't answer.
     """
     import c2pa
 
-    signer = credentials() if signer is None else signer
+    signer = find_credentials() if signer is None else signer
     context = c2pa.Context.from_dict(_SETTINGS)
     info = c2pa.C2paSignerInfo(signer.algorithm.encode(), signer.certificates, signer.key, _url(signer))
     out = io.BytesIO()
@@ -133,7 +150,9 @@ def _claim(kind: str, provenance: dict, originals: Sequence[Original], parents: 
     else:
         actions = [{"action": "c2pa.created", **made}]
     assertions: list[dict] = [{"label": "c2pa.actions.v2", "data": {"actions": actions}}]
-    assertions.append({"label": PROVENANCE, "data": json.loads(json.dumps(provenance))})
+    # As a tree for C2PA's own tools, and word for word, since those take lists of numbers for bytes.
+    exact = json.dumps(provenance, sort_keys=True, allow_nan=False)
+    assertions.append({"label": PROVENANCE, "data": {"provenance": json.loads(exact), "json": exact}})
     by_hash = [{"kind": o.kind, "sha256": o.sha256} for o in originals if o not in [p for p, _ in parents]]
     if by_hash:
         assertions.append({"label": INPUTS, "data": {"inputs": by_hash}})
@@ -175,7 +194,6 @@ def _read(store: dict) -> Manifest:
     told = tuple(f"{p.get('code')}: {p.get('explanation', '')}".rstrip(": ") for p in problems)
     assertions = {a.get("label"): a.get("data", {}) for a in active.get("assertions", [])}
     actions = assertions.get("c2pa.actions.v2") or assertions.get("c2pa.actions") or {}
-    provenance = assertions.get(PROVENANCE)
     signature = active.get("signature_info", {})
     names = [signature.get("common_name"), signature.get("issuer")]
     return Manifest(
@@ -184,9 +202,17 @@ def _read(store: dict) -> Manifest:
         _generator(active),
         ", ".join(dict.fromkeys(n for n in names if n)),
         tuple(_action(a) for a in actions.get("actions", [])),
-        provenance if isinstance(provenance, dict) else None,
+        _provenance(assertions.get(PROVENANCE)),
         tuple(_generator(m) for label, m in manifests.items() if label != store.get("active_manifest")),
     )
+
+
+def _provenance(assertion: Any) -> dict | None:
+    try:
+        found = json.loads(assertion["json"])
+    except (TypeError, KeyError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _generator(manifest: dict) -> str:

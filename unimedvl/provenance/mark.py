@@ -61,7 +61,7 @@ def encoded(
         provenance: what can be written as JSON: task, weights hash, seed, settings, versions, hashes of inputs.
         originals: the files that it was made from (`Image.original`).
         quality: of JPEG and WebP, 1 to 100.
-        signer: whose manifest it is; `credentials()` where None. Without c2pa-python there is no manifest.
+        signer: whose manifest it is; `find_credentials()` where None. Without c2pa-python there is no manifest.
 
     Raises:
         ValueError: another shape, type or format. TypeError: a provenance that is no JSON.

@@ -30,7 +30,7 @@ SMALLEST = 48
 SMALLEST_WITH_PAYLOAD = 96
 
 # Grid steps that the marker tries, in grey levels of a coefficient, and those that the detector tries.
-_STEPS = 0.05 * 2 ** (np.arange(13) / 3)
+_STEPS = 0.05 * 2 ** (np.arange(14) / 3)
 _TRIED_STEPS = np.exp(np.arange(np.log(0.033), np.log(1.35), 0.03))
 # What contrast makes of a step on the way through JPEG and halving.
 _NEAR = np.exp(np.arange(-4, 5) * 0.03)
@@ -38,16 +38,15 @@ _NEAR = np.exp(np.arange(-4, 5) * 0.03)
 _BLURS = (0.0, 0.3, 0.6, 1.0, 1.5, 2.3, 3.5)
 # Contrast is known this well between two steps; a coefficient of many steps then says nothing.
 _STEP_ERROR = 0.012
-# A picture turned or mirrored agrees with itself in part, so all turns are tried up to this score.
-_SURE = 11.0
 # How far a coefficient is moved towards its grid; the rest is left to the picture.
 _COMPENSATION = 0.75
-# The score that must be left after JPEG and halving, and the least PSNR in dB, of small and of other pictures.
-_WANTED = 8.5
-_FLOOR_SMALL, _FLOOR = 36.0, 38.0
+# The score that must be left after JPEG and halving, and after what wears less.
+_WANTED, _WANTED_ELSE = 8.5, 7.5
+# The least PSNR in dB of pictures whose shorter side is at least so long; what would need more is not marked more.
+_FLOORS = {256: 40.0, SMALLEST_WITH_PAYLOAD: 38.0, SMALLEST: 36.0}
 _ROUNDS = 12
 # Grey levels that a pixel may move by where there is most room.
-_FARTHEST = 12.0
+_FARTHEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ class Detected:
 
 
 def embed(pixels: np.ndarray, payload: int | None = None) -> np.ndarray:
-    """The picture with the watermark, as weak as survives JPEG at quality 75 and half the size, one after the other.
+    """The picture with the watermark, as weak as survives JPEG at quality 75 and half the size, in both
+    orders, and a tenth more contrast.
 
     Each pixel's three channels move together, so grey stays grey. Black stays black, and even areas change less than
     textured ones. What can't be marked is returned as it was: a picture with a side under 48 pixels, and one that is
@@ -87,19 +87,21 @@ def embed(pixels: np.ndarray, payload: int | None = None) -> np.ndarray:
     if shorter < SMALLEST:
         return pixels
     marker = _Marker(pixels, payload if shorter >= SMALLEST_WITH_PAYLOAD else None)
-    floor = _FLOOR if shorter >= SMALLEST_WITH_PAYLOAD else _FLOOR_SMALL
+    floor = next(least for side, least in _FLOORS.items() if shorter >= side)
     best, best_score, best_step = pixels, 0.0, 0.0
     for step in _STEPS:
         marked = marker.marked(step)
         if best_score and _psnr(pixels, marked) < floor:
             break
         score, read = marker.left(marked, step)
-        if score > best_score - 0.5:  # of scores that differ by chance alone, that of the larger step
+        if score > best_score - 0.05:  # of scores that differ by chance alone, that of the larger step
             best, best_score, best_step = marked, score, step
-        if score >= _WANTED and read:
+        if score >= 1 and read:
             break
-    found = best_score and _match(coefficients(luminance(best)), *best.shape[:2], best_step * _NEAR)[0] >= THRESHOLD
-    return best if found else pixels
+    if not best_score:
+        return pixels
+    match = _match(coefficients(luminance(best)), *best.shape[:2], best_step * _NEAR)
+    return best if match.score >= THRESHOLD else pixels
 
 
 def detect(pixels: np.ndarray) -> Detected:
@@ -107,15 +109,17 @@ def detect(pixels: np.ndarray) -> Detected:
     _check_pixels(pixels)
     height, width = pixels.shape[:2]
     found = coefficients(luminance(pixels))
-    best = Detected(False, 0.0)
-    for name, turned, down, across in _turns(found, height, width):
-        score, agreement = _match(turned, down, across, _TRIED_STEPS)
-        if score > best.score:
-            read = pattern().payload(agreement) if score >= THRESHOLD else None
-            best = Detected(score >= THRESHOLD, score, read, name)
-        if score >= _SURE:
-            break
-    return best
+    best = max(
+        (_match(found, height, width, _TRIED_STEPS, _flips()), False),
+        (_match(found.T, width, height, _TRIED_STEPS, _flips()), True),
+        key=lambda match: match[0].score,
+    )
+    match, turned = best
+    if match.score < THRESHOLD:
+        return Detected(False, match.score)
+    inverted, upside_down, mirrored = _FLIPS[match.flip]
+    name = _NAMES[turned, upside_down, mirrored] + (" and inverted" if inverted else "")
+    return Detected(True, match.score, pattern().payload(match.agreement), name.removeprefix(" and "))
 
 
 class _Marker:
@@ -160,56 +164,75 @@ class _Marker:
         return (self.pixels + np.rint(change)[..., None]).astype(np.uint8)
 
     def left(self, marked: np.ndarray, step: float) -> tuple[float, bool]:
-        """The lower score after halving and JPEG in both orders, and whether the payload was read after both."""
+        """The least score after what must be survived, over what is wanted then; and whether the payload was read."""
         scores, read = [], True
-        for worn in (_jpeg(_halved(marked)), _halved(_jpeg(marked))):
-            score, agreement = _match(coefficients(luminance(worn)), *worn.shape[:2], step * _NEAR)
-            scores.append(score)
-            read &= self.payload is None or pattern().payload(agreement) == self.payload
+        for worn, wanted in (
+            (_jpeg(_halved(marked)), _WANTED), (_halved(_jpeg(marked)), _WANTED),
+            (_halved(marked, Image.Resampling.BOX), _WANTED_ELSE), (_contrasted(marked), _WANTED_ELSE),
+        ):  # fmt: skip
+            match = _match(coefficients(luminance(worn)), *worn.shape[:2], step * _NEAR)
+            scores.append(match.score / wanted)
+            read &= self.payload is None or pattern().payload(match.agreement) == self.payload
         return min(scores), read
 
 
-def _match(found: np.ndarray, height: int, width: int, steps: np.ndarray) -> tuple[float, np.ndarray]:
-    """The best score over steps and blurs, and how much each of the pattern's coefficients then agrees, [N]."""
+@dataclass(frozen=True)
+class _Match:
+    """The best score, how much each of the pattern's coefficients then agrees, [N], and which of the flips it was."""
+
+    score: float
+    agreement: np.ndarray
+    flip: int
+
+
+def _match(found: np.ndarray, height: int, width: int, steps: np.ndarray, flips: np.ndarray | None = None) -> _Match:
+    """The best score over steps, blurs and flips.
+
+    found: coefficients [SIDE, SIDE] of a picture of this size. flips: [F, N] of -1 and 1, what a flip makes of the
+        coefficients' signs; the picture as it is where None.
+
+    The agreement cos(p - d) of a coefficient's place p with its dither d is cos p cos d + sin p sin d, and a flip
+    turns but
+    the sign of sin p: so cosines and sines are worked out once for all flips.
+    """
     key: Pattern = pattern()
-    values = found[key.down, key.across]
-    frequency = (key.down / height) ** 2 + (key.across / width) ** 2
-    # What lies near the highest frequency of a picture was mixed with still higher ones when it was made smaller.
-    weight = np.clip(1.15 - frequency, 0, 1) * (key.down < height) * (key.across < width)
     told = key.presence
-    best, best_place = 0.0, (steps[0], 0.0)
+    flips = np.ones((1, len(key.sign))) if flips is None else flips
+    values = found[key.down, key.across]
+    there = (key.down < height) & (key.across < width)
+    frequency = np.where(there, (key.down / height) ** 2 + (key.across / width) ** 2, 0)
+    # What lies near the highest frequency of a picture was mixed with still higher ones when it was made smaller.
+    weight = np.clip(1.15 - frequency, 0, 1) * there
+    cos, sin, sign, flipped = (x[..., told] for x in (*_dithers(), key.sign, flips))
+    best, best_score = (steps[0], 0.0, 0), 0.0
     for blur in _BLURS:
-        place = values[told] * np.exp(blur * frequency[told]) / steps[:, None]
-        agreement = weight[told] * _agreement(place, key.dither[told])
-        energy = np.sqrt((agreement**2).sum(axis=1))
-        scores = agreement @ key.sign[told] / np.maximum(energy, 1e-9)
-        if scores.max() > best:
-            best, best_place = float(scores.max()), (steps[scores.argmax()], blur)
-    step, blur = best_place
-    place = values * np.exp(blur * frequency) / step
-    return best, weight * _agreement(place, key.dither) * key.sign
-
-
-def _agreement(place: np.ndarray, dither: np.ndarray) -> np.ndarray:
-    """From 1, on the grid, to -1, halfway between; weighed by how well the step is known there."""
-    return _trust(place) * np.cos(2 * np.pi * (place - dither))
+        place = (values * np.exp(blur * frequency))[told] / steps[:, None]
+        trusted = weight[told] * _trust(place)
+        even, odd = trusted * np.cos(2 * np.pi * place), trusted * np.sin(2 * np.pi * place)
+        sums = (even @ (sign * cos))[:, None] + odd @ (sign * sin * flipped).T
+        energy = (even**2 @ cos**2 + odd**2 @ sin**2)[:, None] + 2 * (even * odd) @ (cos * sin * flipped).T
+        scores = sums / np.sqrt(np.maximum(energy, 1e-18))
+        if scores.max() > best_score:
+            step, flip = np.unravel_index(scores.argmax(), scores.shape)
+            best, best_score = (steps[step], blur, int(flip)), float(scores.max())
+    step, blur, flip = best
+    place = flips[flip] * values * np.exp(blur * frequency) / step
+    agreement = weight * _trust(place) * np.cos(2 * np.pi * (place - key.dither))
+    return _Match(best_score, agreement * key.sign, flip)
 
 
 def _trust(place: np.ndarray) -> np.ndarray:
+    """From 1 to 0: how well a coefficient's place between two points of the grid is known, so many steps from 0."""
     return np.exp(-0.5 * (2 * np.pi * _STEP_ERROR * place) ** 2)
 
 
-def _turns(found: np.ndarray, height: int, width: int):
-    """The coefficients of the picture as it is, mirrored, turned and inverted, with names and the sides to match."""
-    number = np.arange(len(found))
-    odd = np.where(number % 2, -1.0, 1.0)
-    for inverted, turned, upside_down, mirrored in product((False, True), repeat=4):
-        out = found * (odd[:, None] if upside_down else 1) * (odd if mirrored else 1) * (-1 if inverted else 1)
-        name = _NAMES[turned, upside_down, mirrored] + (" and inverted" if inverted else "")
-        sides = (width, height) if turned else (height, width)
-        yield name.removeprefix(" and "), out.T if turned else out, *sides
+def _dithers() -> tuple[np.ndarray, np.ndarray]:
+    angle = 2 * np.pi * pattern().dither
+    return np.cos(angle), np.sin(angle)
 
 
+# Whether a picture is inverted, upside down, mirrored; and the names of these after turning it at its diagonal or not.
+_FLIPS = tuple(product((False, True), repeat=3))
 _NAMES = {
     (False, False, False): "", (False, False, True): "mirrored", (False, True, False): "upside down",
     (False, True, True): "turned by 180 degrees", (True, False, False): "mirrored at the diagonal",
@@ -218,13 +241,24 @@ _NAMES = {
 }  # fmt: skip
 
 
+def _flips() -> np.ndarray:
+    """[F, N]: what each of `_FLIPS` makes of the signs of the pattern's coefficients."""
+    key = pattern()
+    down, across = (np.where(number % 2, -1.0, 1.0) for number in (key.down, key.across))
+    one = np.ones(len(down))
+    return np.stack([
+        (-one if inverted else one) * (down if upside_down else one) * (across if mirrored else one)
+        for inverted, upside_down, mirrored in _FLIPS
+    ])  # fmt: skip
+
+
 def _room(grey: np.ndarray) -> np.ndarray:
     """[H, W] from 0 to 1: how much of a change nobody would see. Black has none, textures have most."""
     size = min(9, max(3, min(grey.shape) // 24 | 1))
     mean = _box(grey, size)
     deviation = np.sqrt(np.maximum(_box(grey**2, size) - mean**2, 0))
     lit = np.clip((grey - 2) / 14, 0, 1)
-    return np.clip(0.4 + deviation / 12, 0, 1) * np.minimum(lit, _box(lit, 3))
+    return np.clip(0.3 + deviation / 12, 0, 1) * np.minimum(lit, _box(lit, 3))
 
 
 def _box(values: np.ndarray, size: int) -> np.ndarray:
@@ -233,10 +267,15 @@ def _box(values: np.ndarray, size: int) -> np.ndarray:
     return (sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]) / size**2
 
 
-def _halved(pixels: np.ndarray) -> np.ndarray:
+def _halved(pixels: np.ndarray, filter: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
     height, width = pixels.shape[:2]
-    half = Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BILINEAR)
-    return np.asarray(half)
+    return np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2), filter))
+
+
+def _contrasted(pixels: np.ndarray) -> np.ndarray:
+    """A tenth more contrast, which cuts off what is nearly black or white."""
+    table = ((np.arange(256) - 127.5) * 1.1 + 127.5).round().clip(0, 255).astype(np.uint8)
+    return table[pixels]
 
 
 def _jpeg(pixels: np.ndarray) -> np.ndarray:
