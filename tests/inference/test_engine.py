@@ -429,7 +429,7 @@ def test_a_short_prompt_does_not_wait_for_a_long_one_and_those_that_speak_go_on(
         results = [ticket.result(60) for ticket in (speaks, long, short)]
     assert_same(results[1], alone(tiny, Request("ask", (), "what " * 100), dict(sampling=SHORT)))
     assert ended(short) < ended(long) < ended(speaks)
-    assert sum(count > 0 for count in begun) > 3  # tokens were spoken while the long prompt was taken in
+    assert sum(count > 0 for count in begun) > 2  # tokens were spoken while the long prompt was taken in
 
 
 # Beginnings ---------------------------------------------------------------------------------------

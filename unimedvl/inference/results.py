@@ -6,7 +6,7 @@ import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +24,7 @@ from unimedvl.inference.text import Token
 NOT_CLINICAL = "Research software. Not for clinical use."
 
 
+@cache
 def package_version() -> str:
     try:
         return version("unimedvl")

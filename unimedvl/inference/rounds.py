@@ -24,8 +24,9 @@ from unimedvl.sequence import Text
 if TYPE_CHECKING:
     from unimedvl.inference.unimedvl import UniMedVL
 
-# A newcomer's share of a round's prompt tokens is not cut below this: small products waste time.
-_LEAST_SHARE = 64
+# A newcomer's share of a round's prompt tokens is not cut below this: small products waste time, and a small image with
+# its question should pass at once. It is also how long the pieces are that texts are cut to.
+_LEAST_SHARE = 128
 # Room for an answer behind its prompt that is set aside at once; longer ones get more when they come there.
 _ANSWER = 256
 # Tokens that open and close texts and images, beside those of the prompt, and those that a context may owe.
