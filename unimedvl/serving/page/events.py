@@ -165,16 +165,27 @@ class Handlers:
     ) -> dict[Any, Any]:  # fmt: skip
         """Another window, slice or frame; counted from 1."""
 
+        p, begins = self.parts, False
+
         def take(session: Session) -> None:
-            if session.item is not None:
-                look = options_for(session.item, window, center, width, plane, int(place) - 1, int(volume) - 1)
-                session.items[session.shown] = looked_at(self.service, session.item, look)
+            nonlocal center, width, begins
+            item = session.item
+            if item is None:
+                return
+            if window == CUSTOM and not isinstance(item.options.window, tuple):  # from where the last one was
+                can, begins = controls(item.image), True
+                center, width = can.center, can.width
+            look = options_for(item, window, center, width, plane, int(place) - 1, int(volume) - 1)
+            session.items[session.shown] = looked_at(self.service, item, look)
 
         told = self._with(token, request, take, window)
-        has = {self.parts.place: place, self.parts.volume: volume, self.parts.plane: plane, self.parts.window: window}
-        for part, value in has.items():  # who moves a slider on meanwhile is not pulled back
+        # Who moves a slider or types on meanwhile is not pulled back.
+        typed = () if begins else (p.center, p.width)
+        for part, value in {p.place: place, p.volume: volume, p.plane: plane, p.window: window}.items():
             if part in told and told[part].get("value") == value:
                 del told[part]["value"]
+        for part in typed:
+            told.get(part, {}).pop("value", None)
         return told
 
     def _with(
@@ -393,6 +404,7 @@ def _window_of(item: Item) -> str:
 
 
 def _problem(sentence: str) -> str:
-    sentence = sentence[:1].upper() + sentence[1:]
+    if not sentence.partition(" ")[0].endswith(":"):  # which is a file's name
+        sentence = sentence[:1].upper() + sentence[1:]
     ended = sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
     return f'<p class="problem" role="alert">{escape(ended)}</p>'

@@ -23,7 +23,9 @@
     line.textContent = sentence;
     place.append(line);
   };
-  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  // A sentence that begins with a file's name leaves that as it is.
+  const capital = (text) => (/^\S*: /.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase()) + text.slice(1)
+    + (/[.!?]$/.test(text) ? "" : ".");
 
   const upload = (files) => {
     const drop = find(".drop");

@@ -108,6 +108,7 @@ async def follow(
     trace = Trace(f"page_{uuid.uuid4().hex}", who=session.who, task=task, seed=asked.seed)
     trace.took(images)
     outcome = "499"
+    service.running += 1  # so that a shutdown lets it end
     try:
         with service.allowance.of(who):
             async for told in _followed(service, run, trace, asked, how):
@@ -122,6 +123,7 @@ async def follow(
     finally:
         run.cancel()
         session.run = None
+        service.running -= 1
         await _record(service, trace, outcome)
 
 
