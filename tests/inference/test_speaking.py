@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unimedvl.inference.context import settle
-from unimedvl.inference.text import Row, Sampling, Spoken, score, speak, speak_all
+from unimedvl.inference.text import Row, Sampling, Speech, Spoken, score, speak, speak_all
+from unimedvl.model.seats import Seats
 from unimedvl.sequence import Text
 
 GREEDY = Sampling(max_tokens=12)
@@ -57,6 +58,26 @@ def test_a_ragged_batch_says_what_each_prompt_gets_alone(tiny, prompts, context_
     assert len({tuple(s.ids[:3]) for s in together}) > 1
     for a, b in zip(together, alone, strict=True):
         assert a.text == b.text and a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_rows_that_join_late_and_outgrow_their_seats_say_what_they_would_alone(tiny, prompts, context_of, say):
+    samplings = [replace(SAMPLED, seed=i, max_tokens=60 - 10 * i) for i in range(4)]
+    speech = Speech(tiny.model, tiny.tokenizer)
+    speech.seats = Seats(tiny.model.config.decoder, capacity=48)
+    waiting, rows, seated = list(zip(prompts, samplings, strict=True)), [], []
+    while waiting or speech.rows:
+        if waiting:
+            prompt, sampling = waiting.pop()
+            rows.insert(0, speech.join(context_of(prompt), sampling))
+        speech.step()
+        seated.append(len(speech.seats.taken))
+    assert max(seated) > 1 and seated[-1] == 0 and rows[0].context.length > 48
+    for row, prompt, sampling in zip(rows, prompts, samplings, strict=True):
+        alone = say(prompt, sampling)
+        assert row.spoken.ids == alone.ids and row.spoken.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+        settle([row.context])
+        whole = context_of([*prompt, Text(alone.ids)])
+        torch.testing.assert_close(row.context.cache.keys(), whole.cache.keys(), atol=1e-4, rtol=1e-4)
 
 
 def test_pieces_joined_are_the_text_and_decode_to_the_ids(tiny, prompts, context_of):
