@@ -251,6 +251,8 @@ def main() -> None:
     scores = [score for result in results.values() for score in result["unmarked"]]
     told = {"simulated and drawn": scores, "real, and noise": [detect(p).score for _, p in unmarked(given.rounds)]}
     for name, values in told.items():
+        if not values:
+            continue
         over = sum(v >= THRESHOLD for v in values)
         print(f"\nnot marked, {name}: {len(values)} pictures, {over} taken for marked; "
               f"score {np.mean(values):.2f} on average, {np.max(values):.2f} at most, {THRESHOLD} needed")  # fmt: skip

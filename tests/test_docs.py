@@ -37,6 +37,7 @@ SHORTER = {
     "benchmarks.engine": "--clients 2 --drawings 1 --steps 3 --threads 1",
     "benchmarks.curves": "",
     "benchmarks.burned_in": "--drawings 1 --side 128",
+    "benchmarks.watermark": "--studies 1 --sizes 64 --rounds 0",
     "benchmarks.training": "--geometry nano --layers 1 --side 128 --tokens 700 --packs 1 --steps 1 --studies 4"
     " --workers 0 --device cpu",
     "benchmarks.data": "--images 4 --repeats 1 --records",

@@ -12,6 +12,7 @@ from unimedvl.evaluation.predict import Asked
 from unimedvl.evaluation.results import read_results
 from unimedvl.evaluation.run import CACHE, run_suite
 from unimedvl.evaluation.suite import SHIPPED, Suite, load_suite
+from unimedvl.imaging import read_provenance
 from unimedvl.recipes import RecipeError
 
 SMALL = Suite.model_validate({
@@ -66,6 +67,16 @@ def test_an_interrupted_suite_goes_on_and_a_repeated_one_asks_nothing(tmp_path, 
     assert count == 7 + 16 - 5  # the batch of five that was whole was kept
     run_suite(SMALL, asked(), tmp_path)
     assert count == 7 + 16 - 5
+
+
+def test_what_the_model_drew_is_marked_in_the_gallery_and_not_in_what_is_scored(tmp_path, tiny_folder):
+    entries = [{"benchmark": "phantoms-segmentation", "count": 1}]
+    suite = Suite.model_validate({"name": "x", "keep": 1, "steps": 2, "benchmarks": entries})
+    run_suite(suite, Asked(str(tiny_folder), suite.settings), tmp_path)
+    (line,) = read_results(tmp_path).items("phantoms-segmentation")
+    came = read_provenance(tmp_path / line["drawn"])
+    assert came["task"] == "segment" and len(came["model"]["weights_sha256"]) == 64
+    assert read_provenance(tmp_path / line["target"]) is None
 
 
 def test_missing_data_is_told_before_anything_is_asked(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ OPTIONAL = {
     "datasketch": ("finding duplicates of texts", "pip install 'unimedvl[data]'"),
     "imagehash": ("finding duplicates of images", "pip install 'unimedvl[data]'"),
     "scikit-image": ("the demo, benchmarks", "pip install 'unimedvl[demo]'"),
+    "c2pa-python": ("signed manifests in made images", "pip install 'unimedvl[serve]'"),
     "safetensors": ("the demo, benchmarks", "pip install 'unimedvl[demo]'"),
 }
 

@@ -147,7 +147,7 @@ class SamplingOptions:
 class DrawingOptions:
     out: Annotated[
         str | None,
-        Option("--out", "-o", metavar="FILE.png", help="Named after the task where left out.",
+        Option("--out", "-o", metavar="FILE", help="PNG, JPEG or WebP; TASK.png where left out.",
                rich_help_panel="Image"),
     ] = None
     force: Annotated[

@@ -15,14 +15,13 @@ from unimedvl.data.error import DataError
 from unimedvl.data.quality.coarse import image_size
 from unimedvl.data.record import Record
 from unimedvl.data.whole import written_whole
+from unimedvl.imaging.metadata import says_made
 
 # Attributes that say an image was made and not taken, and the word that a page then shows.
 _MADE = {"simulated": "simulated", "synthetic": "synthetic", "phantom": "simulated", "phantoms": "simulated"}
 _DENIED = {"", "0", "no", "false"}
 # What damaged image files raise, by format.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, Image.DecompressionBombError)
-# In a PNG that this project's model drew (`provenance.encoded`).
-_PROVENANCE = "unimedvl:provenance"
 # Modes whose values do not fit into 8 bits.
 _WIDE = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -91,7 +90,7 @@ def thumbnail(data: bytes, name: str, side: int = 256) -> Thumbnail:
     full = image_size(data, name)
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            made = _PROVENANCE in opened.info
+            made = says_made(opened)
             opened.draft("RGB", (side, side))  # JPEG decodes at a fraction of its size
             shown = _eight_bits(opened)
         shown.thumbnail((side, side))
@@ -129,10 +128,10 @@ def made_how(record: Record, simulated: Collection[str] = ()) -> str:
 
 
 def made_by_model(data: bytes) -> bool:
-    """Whether an encoded image says of itself that a model of this project made it; only its header is read."""
+    """Whether an encoded image says of itself that a model made it; only its header is read."""
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            return _PROVENANCE in opened.info
+            return says_made(opened)
     except _DAMAGED:
         return False
 

@@ -32,6 +32,7 @@ from unimedvl.evaluation.results import FILE, Results
 from unimedvl.evaluation.store import Store
 from unimedvl.evaluation.suite import Entry, Suite
 from unimedvl.inference.results import NOT_CLINICAL, versions
+from unimedvl.provenance import encoded
 
 CACHE = "predictions.sqlite"
 SIMULATED = "The images are simulated: figures say nothing about real ones."
@@ -99,7 +100,7 @@ def _benchmark(
     if benchmark.submit is not None:
         (folder / "submissions").mkdir(exist_ok=True)
         benchmark.submit(pairs, folder / "submissions" / f"{benchmark.name}.tsv")
-    _write_items(folder, benchmark, items, predictions, scored, suite.keep)
+    _write_items(folder, benchmark, items, predictions, scored, suite.keep, model.card)
     return {
         "name": benchmark.name,
         "title": benchmark.title,
@@ -145,7 +146,7 @@ def items_of(benchmark: Benchmark, data: Path | None, entry: Entry) -> tuple[lis
 
 def _write_items(
     folder: Path, benchmark: Benchmark, items: Sequence[Item], predictions: Sequence[Prediction],
-    scored: Scored, keep: int,
+    scored: Scored, keep: int, card: dict,
 ) -> None:  # fmt: skip
     images = folder / "images" / benchmark.name
     shutil.rmtree(images, ignore_errors=True)
@@ -159,19 +160,28 @@ def _write_items(
                 "values": {k: v for k, v in value.items() if np.isfinite(v)}, "error": prediction.error,
             }  # fmt: skip
             if number < keep:
-                line |= _write_images(images, f"{number:04d}", item, prediction, scored.beside.get(item.id))
+                line |= _write_images(images, f"{number:04d}", item, prediction, scored.beside.get(item.id), card)
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _write_images(folder: Path, name: str, item: Item, prediction: Prediction, beside: np.ndarray | None) -> dict:
-    """PNGs of what an item shows, for the gallery; paths are relative to the results' folder."""
+def _write_images(
+    folder: Path, name: str, item: Item, prediction: Prediction, beside: np.ndarray | None, card: dict
+) -> dict:
+    """PNGs of what an item shows, for the gallery; paths are relative to the results' folder.
+
+    What the model drew is marked (`provenance.encoded`); what was scored is not. card: of the model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
 
     def write(kind: str, array: np.ndarray) -> str:
         if array.dtype == bool:
             array = np.where(array, np.uint8(255), np.uint8(0))
         file = folder / f"{name}-{kind}.png"
-        Image.fromarray(array).save(file)
+        if kind == "drawn" and "weights_sha256" in card:  # a baseline gives back what no model made
+            came = {"task": item.task, "request": item.text, "wishes": dict(item.wishes), "seed": item.seed}
+            file.write_bytes(encoded(array, came | {"model": card}))
+        else:
+            Image.fromarray(array).save(file)
         return f"images/{folder.name}/{file.name}"
 
     out: dict = {"images": []}
