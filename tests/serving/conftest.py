@@ -166,4 +166,5 @@ def log() -> Iterator[Callable[..., io.StringIO]]:
     logging.captureWarnings(False)
     threading.excepthook, traceback.print_exc = hook, printing
     for one, handlers, propagate, level in before:
-        one.handlers, one.propagate, one.level = handlers, propagate, level
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)

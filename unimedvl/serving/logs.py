@@ -42,7 +42,8 @@ def set_up(level: Level = "info", as_json: bool = False, stream: TextIO | None =
     root.setLevel(level.upper())  # not the attribute: loggers remember what they are enabled for
     for name in _CLAIMED:
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate, logger.level = [], True, logging.NOTSET
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
     logging.captureWarnings(True)
     threading.excepthook = _thread_failed
     # Gradio prints exceptions to standard error, with what was typed into the page.
