@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import httpx
 import pytest
@@ -116,3 +117,22 @@ def test_a_page_of_a_model_that_only_reads_has_no_task_that_draws(serve, engine)
         told = running.http.get("/config").text
     assert "form-ask" in told and "form-segment" not in told
 
+
+
+def test_the_page_says_what_runs_and_whether_it_is_there_yet(serve, engine, wait_until):
+    from unimedvl.serving.page.events import banner
+
+    wait = threading.Event()
+
+    def load():
+        wait.wait(60)
+        raise ValueError("no such model")
+
+    with serve(load, page=True) as running:
+        assert "being loaded" in banner(running.service)
+        wait.set()
+        assert wait_until(lambda: running.service.engine.failure is not None)
+        assert "could not be loaded" in banner(running.service)
+    with serve(engine) as running:
+        told = banner(running.service)
+    assert "<b>nano</b>" in told and "simulated" in told and "Not for clinical use" in told

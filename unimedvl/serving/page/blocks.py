@@ -79,7 +79,7 @@ def build(service: Service, sessions: Sessions, documented: bool) -> gr.Blocks:
             " closed.</p>", elem_id="foot",
         )  # fmt: skip
         _wire(page, parts, Handlers(service, sessions, parts))
-    return page.queue(default_concurrency_limit=None, api_open=False)
+    return page.queue(default_concurrency_limit=None, max_size=256, api_open=False)
 
 
 def _study(parts: Parts, service: Service) -> None:

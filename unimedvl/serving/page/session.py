@@ -86,7 +86,8 @@ class Session:
 
     @property
     def nbytes(self) -> int:
-        return sum(item.nbytes for item in self.items) + sum(made.nbytes for made in self.made)
+        said = sum(source.pixels.nbytes for turn in self.turns for source in turn.sources)
+        return sum(item.nbytes for item in self.items) + sum(made.nbytes for made in self.made) + said
 
     @property
     def item(self) -> Item | None:
