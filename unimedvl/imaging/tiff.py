@@ -65,7 +65,7 @@ class Layout:
         if self.colours > 1:
             return "save it as 8-bit or unsigned 16-bit RGB in interleaved (chunky) order"
         if self.extra:
-            return "save it as grey alone, or as 8-bit grey and alpha in interleaved (chunky) order"
+            return "save it as grey alone, or as 8-bit grey and alpha, not premultiplied, in interleaved (chunky) order"
         if self.white_is_zero:
             return "save it with its smallest value as black"
         return "save it as 32-bit float, or as integers of 8, 16 or 32 bits"
@@ -109,6 +109,8 @@ def mend(picture: PillowImage.Image, name: str) -> Layout:
     wide = max(stored.bits) > 8 and len(stored.bits) > 1
     # Of separate planes Pillow reads those of 8-bit RGB, RGBA and CMYK; samples of no meaning it leaves out.
     if stored.planes and (wide or (stored.has_alpha and (stored.colours == 1 or stored.premultiplied))):
+        raise refusal(stored, name)
+    if stored.premultiplied and stored.colours == 1:  # which Pillow reads from its version 13 on
         raise refusal(stored, name)
     picture.tile = [tile._replace(args=_mended(tile)) for tile in picture.tile]
     return stored
@@ -154,6 +156,7 @@ def unread(stream: BinaryIO, name: str, frame: int) -> ImagingError:
         return damaged
     wide = max(stored.bits, default=1) > 8
     usual = stored.kind == _UNSIGNED and not stored.planes and not wide
+    usual = usual and not (stored.premultiplied and stored.colours == 1)
     return damaged if usual or not {_BITS, _WIDTH} <= set(tags) else refusal(stored, name)
 
 
