@@ -220,6 +220,19 @@ def test_a_write_that_fails_leaves_nothing(inbox: Inbox, monkeypatch: pytest.Mon
     assert inbox.receive(b"a", "1.1", "1") == "kept"
 
 
+def test_a_database_without_room_refuses_and_keeps_nothing_of_what_it_refused(inbox: Inbox) -> None:
+    (pages,) = inbox._ledger.one("PRAGMA page_count")
+    inbox._ledger.do(f"PRAGMA max_page_count = {pages + 2}")
+    kept = 0
+    with pytest.raises(NoRoom):
+        for kept in range(2000):
+            inbox.receive(b"", f"1.{kept}", "1" * 64)
+    assert len(list((inbox.folder / "studies").rglob("*.dcm*"))) == kept
+    inbox._ledger.do(f"PRAGMA max_page_count = {pages + 100}")
+    assert inbox.receive(b"", f"1.{kept}", "1" * 64) == "kept"
+    assert len(ready(inbox).files) == kept + 1
+
+
 def test_names_of_files_tell_nothing_and_others_may_not_look(inbox: Inbox) -> None:
     inbox.receive(b"a", "1.2.3/../../x", "1.2.3")
     (file,) = (inbox.folder / "studies").rglob("*.dcm")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -244,6 +246,32 @@ def test_a_stop_gives_the_study_back(ward, chest) -> None:
     assert one.worker.once(threading.Event())
     (waiting,) = one.inbox.passes("ready")
     assert waiting.attempts == 0
+
+
+def test_a_database_that_cant_be_written_is_waited_for(ward, chest, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, stop, finish = ward(), threading.Event(), Inbox.made
+    failures = [sqlite3.OperationalError("database or disk is full")] * 2
+
+    def full(inbox: Inbox, *given) -> None:
+        if failures:
+            raise failures.pop()
+        finish(inbox, *given)
+
+    def broken(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Inbox, "made", full)
+    monkeypatch.setattr(Inbox, "postpone", broken)
+    one.receive(*chest(1))
+    working = threading.Thread(target=one.worker.work, args=(stop, 0.01))
+    working.start()
+    end = time.monotonic() + 60
+    while not one.inbox.counts()["done"] and time.monotonic() < end:
+        time.sleep(0.05)
+    stop.set()
+    working.join()
+    assert one.inbox.counts()["done"] == 1
+    assert (one.runs, len(one.results)) == (3, 1)
 
 
 def test_the_log_names_no_patient_and_no_words(ward, chest, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ Lines of the log name a study by a hash, never by what is in it.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -37,11 +38,22 @@ class Worker:
         self._cleaned = 0.0
 
     def work(self, stop: threading.Event, look: float = _LOOK) -> None:
-        """Until `stop` is set; what a process before this one left is taken up first."""
-        self.inbox.recover(self.rules.queue.attempts)
+        """Until `stop` is set; what a process before this one left is taken up first.
+
+        While the database can't be written, such as on a full disk, it waits and says so.
+        """
+        recovered = False
         while not stop.is_set():
-            if not self.once(stop):
-                stop.wait(look)
+            try:
+                if not recovered:
+                    self.inbox.recover(self.rules.queue.attempts)
+                    recovered = True
+                if not self.once(stop):
+                    stop.wait(look)
+            except sqlite3.OperationalError as error:
+                recovered = False  # what was running then is running no more
+                log.error("the inbox can't be written (%s); trying again", error)
+                stop.wait(10 * look)
 
     def once(self, stop: threading.Event | None = None) -> bool:
         """Take one pass a step further; False where none waits."""
