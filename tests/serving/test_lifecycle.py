@@ -117,6 +117,21 @@ def test_a_shutdown_lets_what_runs_end_and_refuses_what_is_new(engine: Engine, s
         assert wait_until(lambda: running.server.should_exit)
 
 
+def test_a_shutdown_ends_the_streams_of_a_page(nano: UniMedVL, serve, wait_until):
+    with serve(lambda: Engine(nano), page=True) as running, ThreadPoolExecutor() as pool:
+        assert running.http.get("/").status_code == 200
+
+        def listen() -> int:
+            with httpx.stream("GET", f"{running.url}/gradio_api/heartbeat/a1", timeout=60) as reply:
+                return sum(1 for _ in reply.iter_lines())
+
+        beat = pool.submit(listen)
+        assert wait_until(lambda: running.service.engine.ready and len(running.server.server_state.connections) == 2)
+        begun = time.monotonic()
+        running.server.drain()
+        assert beat.result() >= 0 and time.monotonic() - begun < 10  # and not the grace of 30 s
+
+
 def test_a_shutdown_does_not_wait_longer_than_its_grace(nano: UniMedVL, serve, wait_until):
     with serve(lambda: Engine(nano), grace=0.5) as running, ThreadPoolExecutor() as pool:
         assert wait_until(lambda: running.service.engine.ready)

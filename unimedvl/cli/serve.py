@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +52,10 @@ def serve(
     flags = [f"{name}={_yaml(value)}" for name, value in told.items() if value is not None]
     settings = load_settings(config, [*(a for a in arguments or [] if "=" in a), *flags])
     set_up("error" if output.quiet else settings.log_level, settings.log_json)
-    run(settings, terminal.line)
+    try:
+        run(settings, terminal.line)
+    finally:
+        gc.freeze()  # the process ends: what PyTorch and Gradio hold need not be gone through once more
 
 
 def _check_extra() -> None:

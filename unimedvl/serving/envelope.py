@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import uuid
@@ -47,7 +48,7 @@ class Envelope:
                 told = True
                 await self._tell(scope, passed, trace, counted)
 
-        passed = _Passed(receive, send, trace, tell)
+        passed = _Passed(receive, send, trace, tell, self.service.closing)
         works = scope["path"].startswith("/v1/")  # what the page does, its engine tells; its open streams are no work
         self.service.running += works
         try:
@@ -95,15 +96,32 @@ class _Passed:
     What there is to tell of the request is told before the last part of its answer goes: who has that, finds it told.
     """
 
-    def __init__(self, receive: Receive, send: Send, trace: Trace, tell: Callable[[], Awaitable[None]]) -> None:
-        self._receive, self._send, self._trace, self._tell = receive, send, trace, tell
+    def __init__(
+        self, receive: Receive, send: Send, trace: Trace, tell: Callable[[], Awaitable[None]], closing: asyncio.Event
+    ) -> None:
+        self._receive, self._send, self._trace, self._tell, self._closing = receive, send, trace, tell, closing
+        self._whole = False  # the body is there
         self.status: int | None = None
 
     async def receive(self) -> Message:
+        if self._whole:
+            return await self._end()
         message = await self._receive()
         if message["type"] == "http.request":
             self._trace.body.update(message.get("body", b""))
+            self._whole = not message.get("more_body")
         return message
+
+    async def _end(self) -> Message:
+        """That the client is gone; or that it is to be treated so, because the server closes: a page's streams stay
+        open as long as it is shown."""
+        waiting = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return waiting[0].result() if waiting[0].done() else {"type": "http.disconnect"}
+        finally:
+            for one in waiting:
+                one.cancel()
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -6,6 +6,7 @@ loads. Weights are read from mapped files, whose memory the system shares.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -171,6 +172,7 @@ def _work(settings: ServerSettings, listening: socket.socket, number: int, news:
         broken = server.service.engine.broken
     finally:
         engine.close(finish=False)  # what had time to end has ended
+        gc.freeze()  # the process ends: what PyTorch holds need not be gone through once more
     if broken:
         sys.exit(1)  # and another takes its place
 

@@ -157,6 +157,8 @@ class Server(uvicorn.Server):
                 logger.warning("%d requests did not end in time, and are stopped", self.service.running)
                 await asyncio.to_thread(self.service.engine.close, finish=False)
             self.should_exit = late or not (self.service.running or self.service.engine.busy)
+        if self.should_exit:
+            self.service.closing.set()
         return await super().on_tick(counter)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,8 @@ class Service:
     """One server's parts; routes get it as a `Served` parameter.
 
     keys: None where nobody is asked for one. audit: None where nothing is recorded. draining: no new requests are
-    taken. running: requests under way. started: seconds since 1970.
+    taken. running: requests under way. closing: set when streams that are still open are to end. started: seconds since
+    1970.
     """
 
     settings: ServerSettings
@@ -38,6 +40,7 @@ class Service:
     audit: Audit | None = None
     draining: bool = False
     running: int = 0
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = field(default_factory=lambda: int(time.time()))
 
     @property
