@@ -94,7 +94,7 @@ def embed(pixels: np.ndarray, payload: int | None = None) -> np.ndarray:
         if best_score and _psnr(pixels, marked) < floor:
             break
         score, read = marker.left(marked, step)
-        if score > best_score - 0.05:  # of scores that differ by chance alone, that of the larger step
+        if score > best_score - 0.02:  # of scores that differ by chance alone, that of the larger step
             best, best_score, best_step = marked, score, step
         if score >= 1 and read:
             break
@@ -164,16 +164,19 @@ class _Marker:
         return (self.pixels + np.rint(change)[..., None]).astype(np.uint8)
 
     def left(self, marked: np.ndarray, step: float) -> tuple[float, bool]:
-        """The least score after what must be survived, over what is wanted then; and whether the payload was read."""
+        """How much is left after what must be survived, 1 where all that is wanted; and whether the payload was read.
+
+        It is the mean over what the picture goes through, so that one thing which it can't pass hides no other.
+        """
         scores, read = [], True
         for worn, wanted in (
             (_jpeg(_halved(marked)), _WANTED), (_halved(_jpeg(marked)), _WANTED),
             (_halved(marked, Image.Resampling.BOX), _WANTED_ELSE), (_contrasted(marked), _WANTED_ELSE),
         ):  # fmt: skip
             match = _match(coefficients(luminance(worn)), *worn.shape[:2], step * _NEAR)
-            scores.append(match.score / wanted)
+            scores.append(min(match.score / wanted, 1.0))
             read &= self.payload is None or pattern().payload(match.agreement) == self.payload
-        return min(scores), read
+        return sum(scores) / len(scores), read
 
 
 @dataclass(frozen=True)
