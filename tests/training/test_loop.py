@@ -15,6 +15,7 @@ import torch
 
 from unimedvl import UniMedVL
 from unimedvl.training import loop
+from unimedvl.training.channels import channel_weights
 from unimedvl.training.checkpoints import whole_checkpoints
 from unimedvl.training.error import TrainingError
 from unimedvl.training.export import export_run
@@ -148,9 +149,10 @@ def test_losses_that_stay_without_a_finite_value_end_the_run_with_what_may_help(
         train(make_recipe(patience=3, stage={"tokens": 700}))
 
 
-def test_accumulated_packs_give_the_gradient_of_the_large_batch(make_recipe, read_log):
+@pytest.mark.parametrize("picture", [0.0, 1.0])
+def test_accumulated_packs_give_the_gradient_of_the_large_batch(make_recipe, read_log, picture):
     """One pack of all tokens and four of a quarter hold other samples; so the same samples are given to both."""
-    recipe = make_recipe(stage={"packs": 4})
+    recipe = make_recipe(stage={"packs": 4, "loss": {"picture": picture}})
     train(recipe)
     [first, *_] = curve(read_log, recipe.folder)
     assert first["norm"] == pytest.approx(_norm_of_one_batch(recipe), rel=1e-4)
@@ -167,11 +169,13 @@ def _norm_of_one_batch(recipe) -> float:
     loop.choose(run.learnt, stage)
     [mine] = [next(iter(loop.step_batches(run, stage, 0)))]
     model = run.begun.model
+    counts = channel_weights(model.vae, stage.loss.picture)
     ce, mse = [], []
     for batch in mine:
         losses = model(batch.batch)
         ce.append(losses.ce[: batch.labels])
-        mse.append((losses.mse.mean(1) * losses.mse_weights)[: batch.targets])
+        errors = (losses.mse.unflatten(1, (-1, len(counts))) * counts).flatten(1).mean(1)
+        mse.append((errors * losses.mse_weights)[: batch.targets])
     (stage.loss.ce * torch.cat(ce).mean() + stage.loss.mse * torch.cat(mse).mean()).backward()
     return float(torch.nn.utils.get_total_norm([p.grad for p in run.learnt.values() if p.grad is not None]))
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from unimedvl.training import parallel
 from unimedvl.training.average import Average
 from unimedvl.training.batches import StepBatches, TrainingBatch, seed_of
+from unimedvl.training.channels import channel_weights
 from unimedvl.training.checkpoints import read_tensors
 from unimedvl.training.error import TrainingError
 from unimedvl.training.export import export_model
@@ -92,13 +93,14 @@ def run_stage(run: Run, number: int, stop: Stop, told: Callable[[Told], None]) -
         read_tensors(run.newest, tensors_of(run, optimiser), world)
         set_updates(optimiser, place.updates)
     run.newest = None
+    channels = patch_weights(run, stage)
     held = Held(run, stage, number) if recipe.validation.every else None
     tally = Tally(world, run.begun.model.config, stage, recipe, run.peak)
     before = sum(s.steps for s in recipe.stages[:number])
     bad = 0
     for mine in tally.waited(batches):
         set_rate(optimiser, stage, place.step)
-        norm = _gradient(run, stage, mine, tally, stop)
+        norm = _gradient(run, stage, channels, mine, tally, stop)
         if math.isfinite(norm):
             optimiser.step()
             place.updates += 1
@@ -126,8 +128,13 @@ def run_stage(run: Run, number: int, stop: Stop, told: Callable[[Told], None]) -
     optimiser.zero_grad(set_to_none=True)
 
 
-def _gradient(run: Run, stage: Stage, mine: list[TrainingBatch], tally: Tally, stop: Stop) -> float:
-    """Gradients of a step over all ranks; returns their norm before it was clipped, not finite where a loss isn't."""
+def _gradient(
+    run: Run, stage: Stage, channels: Tensor, mine: list[TrainingBatch], tally: Tally, stop: Stop
+) -> float:
+    """Gradients of a step over all ranks; returns their norm before it was clipped, not finite where a loss isn't.
+
+    channels: what each value of a patch counts, see `patch_weights`.
+    """
     world, model, device = run.world, run.begun.model, run.world.device
     counts = [sum(b.labels for b in mine), sum(b.targets for b in mine), sum(b.tokens for b in mine), stop.asked]
     labels, targets, tokens, asked = world.sum(counts)
@@ -138,14 +145,21 @@ def _gradient(run: Run, stage: Stage, mine: list[TrainingBatch], tally: Tally, s
         batch = batch.to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.recipe.bf16):
             losses = model(batch.batch)
-        ce, mse = losses.ce[: batch.labels], losses.mse[: batch.targets].mean(1)
-        weighed = mse * losses.mse_weights[: batch.targets]
+        ce, mse = losses.ce[: batch.labels], losses.mse[: batch.targets]
+        weighed = (mse * channels).mean(1) * losses.mse_weights[: batch.targets]
         loss = stage.loss.ce * ce.sum() / max(1, labels) + stage.loss.mse * weighed.sum() / max(1, targets)
         # What was filled in counts nothing, and yet all weights get a gradient.
         loss = loss + 0 * (losses.ce[batch.labels :].sum() + losses.mse[batch.targets :].sum())
         loss.backward()
-        tally.losses(batch, ce.detach(), mse.detach())
+        tally.losses(batch, ce.detach(), mse.detach().mean(1))
     return parallel.clip([p for p in run.learnt.values() if p.requires_grad], stage.optimiser.clip)
+
+
+def patch_weights(run: Run, stage: Stage) -> Tensor:
+    """What each value of a latent patch counts in the flow loss: [patch values], with mean 1."""
+    model = run.begun.model
+    weights = channel_weights(model.vae, stage.loss.picture)
+    return weights.repeat(model.config.latent_patch_size**2).to(run.world.device)  # channels last, as `patchify` has it
 
 
 def _give_up(run: Run, done: int, bad: int) -> None:

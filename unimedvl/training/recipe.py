@@ -76,10 +76,13 @@ class Loss(_Strict):
     """Weights of the next-token loss and of the flow loss, each a mean over all ranks' tokens.
 
     focus: by task, how much more the flow loss counts where a record says that its image shows what is asked for.
+    picture: how far a latent's channels count by what they change in the picture (`channels.channel_weights`): 0 is all
+        alike, as published.
     """
 
     ce: float = Field(default=0.25, ge=0)
     mse: float = Field(default=1.0, ge=0)
+    picture: Share = 0.0
     focus: dict[str, Annotated[float, Field(ge=0)]] = {}
 
 
