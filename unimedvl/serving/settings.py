@@ -34,6 +34,7 @@ class EngineSettings(BaseModel):
     drawing: int = Field(4, ge=1, description="Requests that draw at once.")
     waiting: int = Field(128, ge=0, description="Requests that may wait for a place; more get 429.")
     prompt_tokens: int = Field(512, ge=1, description="Tokens of prompts that are taken in between two steps.")
+    context_tokens: int = Field(65536, ge=1, description="Tokens that all contexts together may come to hold.")
     prefix_bytes: int = Field(512 * 2**20, ge=0, description="Memory for beginnings that requests share.")
 
 
