@@ -20,6 +20,7 @@ from playwright.sync_api import Download, Page, expect
 from unimedvl.imaging import read_provenance
 from unimedvl.phantoms import ct, simulate
 from unimedvl.phantoms.dicom import dicom_of
+from unimedvl.provenance.verify import verify
 
 PATIENCE = 90_000  # milliseconds, on a machine that does other things, too
 expect.set_options(timeout=PATIENCE)
@@ -172,6 +173,7 @@ def test_each_task_goes_from_upload_to_result(opened, brain, shot, tmp_path):
             expect(card.locator(".compare")).to_have_count(int(task != "generate"))
             (tmp_path / f"{task}.png").write_bytes(downloaded(page, "PNG"))
             assert read_provenance(tmp_path / f"{task}.png")["task"] == task
+            assert verify(tmp_path / f"{task}.png").verdict != "nothing"
             data = pydicom.dcmread(io.BytesIO(downloaded(page, "DICOM")))
             assert data.SyntheticData == "YES" and "Not a patient" in str(data.PatientName)
         assert downloaded(page, "PDF").startswith(b"%PDF-")
@@ -221,6 +223,7 @@ def test_a_conversation_streams_remembers_and_is_there_after_a_reload(opened, br
     page = opened(color_scheme="dark")
     upload(page, brain)
     choose(page, "chat")
+    expect(page.locator("#chat")).to_be_visible()
     page.evaluate("""() => {
       window.seen = new Set();
       const look = () => document.querySelectorAll('#chat .bot').forEach((e) => window.seen.add(e.innerText.trim()));

@@ -98,6 +98,10 @@ def test_with_keys_the_page_asks_for_one_and_tabs_are_their_owners(serve, engine
         form = {"image": ("x.png", picture)}
         taken = http.post("/page/upload", files=form, headers={SECRET: TOKEN}, auth=("anna", keys["anna"]))
         assert taken.json()["added"] == 1
+        opened = {"data": [TOKEN], "fn_index": 0, "session_hash": "tab"}  # what the page does first
+        for name, key in keys.items():
+            seen = http.post("/gradio_api/run/predict", json=opened, auth=(name, key)).text
+            assert ("x.png" in seen) == (name == "anna") and "nano" in seen
         http.close()
 
 
@@ -120,7 +124,7 @@ def test_a_page_of_a_model_that_only_reads_has_no_task_that_draws(serve, engine)
 
 
 def test_the_page_says_what_runs_and_whether_it_is_there_yet(serve, engine, wait_until):
-    from unimedvl.serving.page.events import banner
+    from unimedvl.serving.page.pieces import banner
 
     wait = threading.Event()
 

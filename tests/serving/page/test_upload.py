@@ -71,6 +71,8 @@ def test_colour_has_no_window_and_a_radiograph_none_of_ct():
 
 def test_every_window_that_is_offered_can_be_read(volume):
     for one in (volume, item(dicom()), item(png(np.eye(8, dtype=np.uint8)))):
+        if controls(one.image).windows:
+            assert controls(one.image).center is not None and controls(one.image).width > 0  # to begin with
         for window in controls(one.image).windows:
             look = options_for(one, window, 40.0, 400.0, controls(one.image).plane, 0, 0)
             read_image(one.data, look)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from unimedvl.serving.page.events import CHAT, Handlers, Settings, banner
+from unimedvl.serving.page.events import CHAT, Handlers, Settings
 from unimedvl.serving.page.examples import EXAMPLES
+from unimedvl.serving.page.pieces import banner
 from unimedvl.serving.page.session import Sessions
 from unimedvl.serving.page.task_forms import TITLES, Field, fields, takes_images
 from unimedvl.serving.page.upload import AS_SAVED
@@ -52,7 +53,8 @@ class Parts:
 
     def all(self) -> list[Any]:
         """Whatever may change."""
-        single = [v for k, v in vars(self).items() if k not in ("forms", "fields", "settings", "uploader", "gallery")]
+        still = ("forms", "fields", "settings", "uploader", "gallery", "message")  # the message is among the fields
+        single = [v for k, v in vars(self).items() if k not in still]
         return [*single, *self.forms.values(), *self.fields.values()]
 
 
@@ -202,11 +204,12 @@ def _wire(page: gr.Blocks, parts: Parts, handlers: Handlers) -> None:
     parts.remove.click(handlers.remove, secret, images, **quiet)
     for part in (parts.which, parts.together):
         part.input(handlers.show, [*secret, parts.which, parts.together], images, trigger_mode="always_last", **quiet)
-    look = [*secret, parts.window, parts.center, parts.width, parts.plane, parts.place, parts.volume]
-    moved = [part.input for part in (parts.place, parts.volume, parts.plane, parts.window)]
+    moved = [part.input for part in (parts.place, parts.volume, parts.plane)]
+    place = [*secret, parts.plane, parts.place, parts.volume]
+    gr.on(moved, handlers.place, place, images, trigger_mode="always_last", **quiet)
+    parts.window.input(handlers.window, [*secret, parts.window], images, trigger_mode="always_last", **quiet)
     typed = [when for part in (parts.center, parts.width) for when in (part.submit, part.blur)]
-    # One at a time, so that the last look that was asked for is the one that stays.
-    gr.on([*moved, *typed], handlers.seen, look, images, trigger_mode="always_last", **quiet)
+    gr.on(typed, handlers.typed, [*secret, parts.center, parts.width], images, trigger_mode="multiple", **quiet)
     inputs = [*secret, parts.task, *parts.settings.values(), *parts.fields.values()]
     words = [part for part in parts.fields.values() if isinstance(part, gr.Textbox)]
     begin: list[Callable] = [parts.run.click, *(part.submit for part in words)]

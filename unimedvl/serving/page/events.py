@@ -5,20 +5,21 @@ Handlers return a dict from parts of the page to their updates. Those that run s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi.concurrency import run_in_threadpool
 
-from unimedvl.inference.results import NOT_CLINICAL
 from unimedvl.serving.asking import guidance, sampled
 from unimedvl.serving.errors import as_api_error, wrong
+from unimedvl.serving.logs import places
 from unimedvl.serving.openai.forms import LARGEST_SEED
 from unimedvl.serving.page import cards, conversation, examples
+from unimedvl.serving.page.pieces import banner, problem, viewer
 from unimedvl.serving.page.running import CANCELLED, PREVIEWS, Finished, Stopped, follow
 from unimedvl.serving.page.session import Made, Session, Sessions
 from unimedvl.serving.page.task_forms import in_words, request_of, takes_images
@@ -30,23 +31,24 @@ from unimedvl.serving.page.upload import (
     looked_at,
     options_for,
     read_item,
-    shown,
     thumbnail,
 )  # fmt: skip
-from unimedvl.serving.pictures import base64_of, previews
+from unimedvl.serving.pictures import previews
 from unimedvl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from unimedvl.imaging import ReadOptions
     from unimedvl.inference.conversation import Conversation
     from unimedvl.inference.requests import Request
     from unimedvl.serving.page.blocks import Parts
-    from unimedvl.serving.page.upload import Item
+    from unimedvl.serving.page.upload import Controls, Item
     from unimedvl.serving.service import Service
+
+logger = logging.getLogger(__name__)
 
 CHAT = "chat"
 # The most that the fields take, as the API has it.
 _STEPS, _SCALE = 200, 20
-_NO_IMAGE = '<p class="empty">No image yet. Choose a file, drop one here, or take an example study.</p>'
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Handlers:
         try:
             session = self.sessions.open(token, Visitor.of(request).who)
         except ValueError as error:
-            return {self.parts.problem: _problem(str(error))}
+            return {self.parts.problem: problem(str(error))}
         last = next((made for made in reversed(session.made) if made.task != CHAT), None)
         return {
             self.parts.secret: token, self.parts.stage: cards.card(last) if last is not None else "", **self.look(),
@@ -159,59 +161,78 @@ class Handlers:
 
         return self._with(token, request, take)
 
-    def seen(
-        self, token: str, window: str, center: float | None, width: float | None, plane: str | None, place: float,
-        volume: float, request: gr.Request,
-    ) -> dict[Any, Any]:  # fmt: skip
-        """Another window, slice or frame; counted from 1."""
+    def place(self, token: str, plane: str | None, place: float, volume: float, request: gr.Request) -> dict[Any, Any]:
+        """Another slice, frame, plane or volume; counted from 1."""
 
-        p, begins = self.parts, False
+        def look(item: Item, can: Controls) -> ReadOptions:
+            return options_for(item, _window_of(item), can.center, can.width, plane, int(place) - 1, int(volume) - 1)
 
-        def take(session: Session) -> None:
-            nonlocal center, width, begins
-            item = session.item
-            if item is None:
-                return
-            if window == CUSTOM and not isinstance(item.options.window, tuple):  # from where the last one was
-                can, begins = controls(item.image), True
-                center, width = can.center, can.width
-            look = options_for(item, window, center, width, plane, int(place) - 1, int(volume) - 1)
-            session.items[session.shown] = looked_at(self.service, item, look)
+        told = self._looked(token, request, look)
+        has = {self.parts.place: place, self.parts.volume: volume, self.parts.plane: plane}
+        return self._not_pulled_back(told, has)
 
-        told = self._with(token, request, take, window)
-        # Who moves a slider or types on meanwhile is not pulled back.
-        typed = () if begins else (p.center, p.width)
-        for part, value in {p.place: place, p.volume: volume, p.plane: plane, p.window: window}.items():
-            if part in told and told[part].get("value") == value:
-                del told[part]["value"]
-        for part in typed:
+    def window(self, token: str, window: str, request: gr.Request) -> dict[Any, Any]:
+        """Another window; one of center and width begins as the last one was."""
+        told = self._looked(
+            token, request,
+            lambda item, can: options_for(item, window, can.center, can.width, can.plane, can.slice, can.volume),
+        )  # fmt: skip
+        return self._not_pulled_back(told, {self.parts.window: window})
+
+    def typed(self, token: str, center: float | None, width: float | None, request: gr.Request) -> dict[Any, Any]:
+        """Another center and width."""
+        told = self._looked(
+            token, request,
+            lambda item, can: options_for(item, CUSTOM, center, width, can.plane, can.slice, can.volume),
+        )  # fmt: skip
+        for part in (self.parts.center, self.parts.width):  # who types on is not interrupted
             told.get(part, {}).pop("value", None)
         return told
 
+    def _not_pulled_back(self, told: dict[Any, Any], has: dict[Any, Any]) -> dict[Any, Any]:
+        """The updates without values that their fields have: who moves one on meanwhile is not interrupted."""
+        for part, value in has.items():
+            if told.get(part, {}).get("value") == value:
+                told[part].pop("value", None)
+        return told
+
+    def _looked(
+        self, token: str, request: gr.Request, look: Callable[[Item, Controls], ReadOptions]
+    ) -> dict[Any, Any]:
+        def take(session: Session) -> None:
+            item = session.item
+            if item is not None:
+                options = look(item, controls(item.image))
+                session.items[session.shown] = looked_at(self.service, item, options)
+
+        return self._with(token, request, take)
+
     def _with(
-        self, token: str, request: gr.Request, change: Callable[[Session], None], window: str | None = None
+        self, token: str, request: gr.Request, change: Callable[[Session], None]
     ) -> dict[Any, Any]:
         """A change to the images, and what is shown then, or the sentence that says why not."""
         try:
             session = self.sessions.get(token, Visitor.of(request).who)
-            change(session)
+            with session.looking:
+                change(session)
         except Exception as error:  # noqa: BLE001 - told to the user, as the API tells it
-            return {self.parts.problem: _problem(as_api_error(error).message)}
+            return {self.parts.problem: problem(as_api_error(error).message)}
         self.sessions.make_room()
-        return {self.parts.problem: "", **self._study(session, window)}
+        return {self.parts.problem: "", **self._study(session)}
 
-    def _study(self, session: Session, window: str | None = None) -> dict[Any, Any]:
-        """The image that is shown, and the controls that fit it. window: as chosen; None where it is another image."""
+    def _study(self, session: Session) -> dict[Any, Any]:
+        """The image that is shown, and the controls that fit it."""
         p, item = self.parts, session.item
         many = len(session.items) > 1
         told = {
-            p.viewer: _viewer(item, session), p.remove: gr.update(visible=item is not None),
+            p.viewer: viewer(item, session), p.remove: gr.update(visible=item is not None),
             p.which: gr.update(visible=many, maximum=max(2, len(session.items)), value=session.shown + 1),
             p.together: gr.update(visible=many, value=session.together),
         }  # fmt: skip
         can = controls(item.image) if item else None
         many_slices, many_volumes = bool(can and can.slices > 1), bool(can and can.volumes > 1)
-        chosen = window or (_window_of(item) if item else AS_SAVED)
+        chosen = _window_of(item) if item else AS_SAVED
+        windows = list(can.windows) if can and can.windows else [AS_SAVED]
         custom = bool(can and can.windows) and chosen == CUSTOM
         return told | {
             p.place: gr.update(
@@ -223,7 +244,7 @@ class Handlers:
                 visible=many_volumes, maximum=max(2, can.volumes if can else 2), value=(can.volume if can else 0) + 1
             ),
             p.window: gr.update(
-                visible=bool(can and can.windows), choices=list(can.windows) if can else [AS_SAVED], value=chosen
+                visible=bool(can and can.windows), choices=windows, value=chosen
             ),
             p.center: gr.update(visible=custom, **_value(can and can.center)),
             p.width: gr.update(visible=custom, **_value(can and can.width)),
@@ -241,7 +262,7 @@ class Handlers:
             items = session.given if task == CHAT or takes_images(TASKS[task]) else []
             asked, how = await run_in_threadpool(self._asked, session, task, settings, filled, items)
         except Exception as error:  # noqa: BLE001 - told to the user, as the API tells it
-            yield {p.status: _problem(as_api_error(error).message)}
+            yield {p.status: problem(as_api_error(error).message)}
             return
         given = [item.image for item in items]
         words = asked.turns[-1].words if task == CHAT else in_words(asked)
@@ -260,6 +281,9 @@ class Handlers:
                     yield {p.stage: cards.progress(now, "previews" in how)}
         except Stopped as stopped:
             made = Made(task, words, begun, 0.0, problem=str(stopped))
+        except Exception as error:  # noqa: BLE001 - the page stays usable, and the log says where
+            logger.error("a run of the page failed: %s", places(error))
+            made = Made(task, words, begun, 0.0, problem=as_api_error(error).message)
         finally:
             if made is None:  # the tab was left, or loaded again
                 session.keep(Made(task, words, begun, 0.0, problem=CANCELLED))
@@ -280,7 +304,7 @@ class Handlers:
         try:
             session = self.sessions.get(token, Visitor.of(request).who)
         except ValueError as error:
-            return {self.parts.status: _problem(str(error))}
+            return {self.parts.status: problem(str(error))}
         session.forget_conversation()
         return self._chat(session) | {self.parts.status: ""}
 
@@ -289,7 +313,7 @@ class Handlers:
         try:
             session = self.sessions.get(token, Visitor.of(request).who)
         except ValueError as error:
-            return {self.parts.status: _problem(str(error))}
+            return {self.parts.status: problem(str(error))}
         session.end()
         session.shown = 0
         return {
@@ -350,7 +374,7 @@ class Handlers:
             told[p.chatbot] = session.said
         else:
             told[p.stage] = cards.card(made) if done else ""
-        told[p.status] = f"Done in {made.seconds:.1f} s." if done else _problem(made.problem)
+        told[p.status] = f"Done in {made.seconds:.1f} s." if done else problem(made.problem)
         return told | self._history(session)
 
     def _chat(self, session: Session) -> dict[Any, Any]:
@@ -363,36 +387,6 @@ class Handlers:
         }  # fmt: skip
 
 
-def banner(service: Service) -> str:
-    """Which model runs, in a sentence, and what it is not for."""
-    engine = service.engine
-    if engine.failure is not None:
-        state = '<span class="problem">The model could not be loaded; the log of the server says why.</span>'
-    elif not engine.ready:
-        state = '<span role="status">The model is being loaded. You can choose images meanwhile …</span>'
-    else:
-        card, model = engine.model.card, engine.model.model
-        trained = str(card.get("trained_on", "")) or "data that it does not state"
-        state = (
-            f"Model <b>{escape(str(card.get('name') or service.settings.called))}</b>, trained on:"
-            f" {escape(trained)}. Runs on {escape(model.device.type)}, {str(model.dtype).removeprefix('torch.')}."
-        )
-    return f'<p class="model">{state}</p><p class="notice" role="note">{escape(NOT_CLINICAL)}</p>'
-
-
-def _viewer(item: Item | None, session: Session) -> str:
-    if item is None:
-        return _NO_IMAGE
-    kind, data = shown(item.image)
-    mark = '<span class="synthetic">Simulated</span>' if item.simulated else ""
-    several = f"{session.shown + 1} of {len(session.items)}: " if len(session.items) > 1 else ""
-    return (
-        f'<figure class="viewer"><div class="frame"><img src="data:{kind};base64,{base64_of(data)}"'
-        f' alt="{escape(item.name)}, {escape(item.how)}">{mark}</div>'
-        f"<figcaption>{several}<b>{escape(item.name)}</b><br>{escape(item.how)}</figcaption></figure>"
-    )
-
-
 def _value(number: float | None) -> dict[str, float]:
     """The update of a field that has a number now."""
     return {} if number is None else {"value": round(number, 1)}
@@ -401,10 +395,3 @@ def _value(number: float | None) -> dict[str, float]:
 def _window_of(item: Item) -> str:
     window = item.options.window
     return CUSTOM if isinstance(window, tuple) else window or AS_SAVED
-
-
-def _problem(sentence: str) -> str:
-    if not sentence.partition(" ")[0].endswith(":"):  # which is a file's name
-        sentence = sentence[:1].upper() + sentence[1:]
-    ended = sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
-    return f'<p class="problem" role="alert">{escape(ended)}</p>'

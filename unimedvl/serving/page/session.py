@@ -83,6 +83,7 @@ class Session:
     run: Run | None = None
     used: float = 0.0
     left: float | None = None
+    looking: threading.Lock = field(default_factory=threading.Lock)  # one change of the images at a time, in order
 
     @property
     def nbytes(self) -> int:

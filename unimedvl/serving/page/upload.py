@@ -109,6 +109,8 @@ def controls(image: Image) -> Controls:
         center, width = window
     elif "range" in told:
         center, width = _between(told["range"])
+    elif grey:
+        center, width = _between((0, 2 ** told.get("bits", 8) - 1))
     return Controls(
         windows=windows, center=center, width=width,
         planes=PLANES if "plane" in told else (), plane=told.get("plane"),
