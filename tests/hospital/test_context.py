@@ -11,6 +11,7 @@ import pytest
 
 from unimedvl.hospital.context import StudyContext
 from unimedvl.hospital.error import HospitalError
+from unimedvl.hospital.fhir import Made, fhir_bundle
 from unimedvl.hospital.identity import instance_uid, series_uid
 from unimedvl.hospital.mask import segmentation
 from unimedvl.hospital.report import report_sr
@@ -37,14 +38,55 @@ def test_missing_type_2_attributes_are_there_and_empty(documents) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value"), [("PatientBirthDate", "in 1950"), ("PatientSex", "female"), ("StudyTime", "noon")]
-)
+    ("keyword", "value"),
+    [("PatientBirthDate", "in 1950"), ("PatientSex", "female"), ("StudyTime", "noon"), ("StudyTime", "246060"),
+     ("StudyDate", "00000000"), ("StudyDate", "20260231")],
+)  # fmt: skip
 def test_a_value_that_is_none_is_left_empty(documents, keyword: str, value: str) -> None:
     source = documents.ultrasound()
     with pydicom.config.disable_value_validation():
         setattr(source, keyword, value)
         common = StudyContext.of([source]).common
     assert not common[keyword].value
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("StudyDate", "00000000"), ("StudyTime", "999999"), ("TimezoneOffsetFromUTC", "+9999"), ("SeriesNumber", -1)],
+)
+def test_a_study_with_odd_values_has_its_report_and_its_resources(documents, keyword: str, value) -> None:
+    source = documents.ultrasound()
+    setattr(source, keyword, value)
+    context = StudyContext.of([source], [0])
+    assert report_sr(documents.report(), context, at=documents.AT).get(keyword) != value
+    assert fhir_bundle([Made(documents.report())], context, at=documents.AT).entry
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values", "said"),
+    [
+        ("Modality", ("CT", "PT"), ""),
+        ("Modality", ("CT", "CT"), "CT"),
+        ("BodyPartExamined", ("CHEST", "ABDOMEN"), ""),
+        ("BodyPartExamined", ("", "CHEST"), "CHEST"),
+        ("ImageLaterality", ("L", "R"), ""),
+        ("ImageLaterality", ("L", ""), ""),
+        ("ImageLaterality", ("R", "R"), "R"),
+        ("Laterality", ("L", "L"), "L"),
+    ],
+)
+def test_of_images_that_disagree_none_speaks_for_all(documents, keyword: str, values: tuple, said: str) -> None:
+    sources = [documents.ultrasound(), documents.ultrasound()]
+    for source, value in zip(sources, values, strict=True):
+        setattr(source, keyword, value)
+    told = {"Modality": "modality", "BodyPartExamined": "body_part"}.get(keyword, "laterality")
+    assert getattr(StudyContext.of(sources, [0, 1]), told) == said
+
+
+def test_the_side_of_an_image_goes_before_that_of_its_series(documents) -> None:
+    source = documents.ultrasound()
+    source.Laterality, source.ImageLaterality = "L", "B"
+    assert StudyContext.of([source], [0]).laterality == ""
 
 
 @pytest.mark.parametrize(
@@ -158,3 +200,12 @@ def test_the_same_result_has_the_same_uids_and_any_difference_others(documents) 
     assert len({first, *others}) == len(others) + 1
     assert all(pydicom.uid.UID(uid).is_valid and uid.startswith("2.25.") for uid in (first, *others))
     assert series_uid("sr", context, documents.report()) == series_uid("sr", context, documents.report("Else."))
+
+
+def test_a_series_of_results_is_of_one_side_and_part(documents) -> None:
+    """Side and part belong to the series (PS3.3 C.7.3.1), and one series may hold images of both breasts."""
+    source, series = documents.ultrasound(), set()
+    for part, side in (("BREAST", "L"), ("BREAST", "R"), ("CHEST", "L")):
+        source.BodyPartExamined, source.ImageLaterality = part, side
+        series.add(series_uid("secondary", StudyContext.of([source], [0]), documents.report()))
+    assert len(series) == 3

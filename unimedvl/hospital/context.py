@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,12 @@ OF_ONE_FRAME = frozenset((
 ))  # fmt: skip
 _FORMS = {
     "DA": re.compile(r"\d{8}"),
-    "TM": re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"),
+    "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?"),
     "CS": re.compile(r"[A-Z0-9 _]{1,16}"),
     "AS": re.compile(r"\d{3}[DWMY]"),
 }
 _SEXES = ("M", "F", "O")
+_ZONE = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
 @dataclass(frozen=True)
@@ -162,20 +164,20 @@ class StudyContext:
 
     @property
     def modality(self) -> str:
-        """The code of the first image's modality; empty where there is none."""
-        return str(self.sources[0].get("Modality") or "") if self.sources else ""
+        """The code of the images' modality; empty where they are of several."""
+        return _agreed(str(s.get("Modality") or "") for s in self.sources)
 
     @property
     def body_part(self) -> str:
-        """BodyPartExamined of the first image that says it, in capitals; empty where none does."""
-        parts = [str(s.get("BodyPartExamined") or "").strip().upper() for s in self.sources]
-        return next(filter(None, parts), "")
+        """BodyPartExamined of the images that say it, in capitals; empty where none does, or they say several."""
+        parts = (str(s.get("BodyPartExamined") or "").strip().upper() for s in self.sources)
+        return _agreed(filter(None, parts))
 
     @property
     def laterality(self) -> str:
-        """L or R where an image says it of itself or of its series; empty where none does."""
-        sides = [str(s.get(k) or "") for s in self.sources for k in ("ImageLaterality", "Laterality")]
-        return next((side for side in sides if side in ("L", "R")), "")
+        """L or R where every image says it, of itself or else of its series; empty where one does not."""
+        side = _agreed(str(s.get("ImageLaterality") or s.get("Laterality") or "") for s in self.sources)
+        return side if side in ("L", "R") else ""
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -227,6 +229,8 @@ def _header(dataset: Dataset) -> Dataset:
         kept.add(element)
     if str(kept.get("PatientSex") or "") not in _SEXES:
         kept.pop("PatientSex", None)
+    if not _ZONE.fullmatch(str(kept.get("TimezoneOffsetFromUTC") or "")):
+        kept.pop("TimezoneOffsetFromUTC", None)
     methods = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
     if kept.get("PatientIdentityRemoved") == "YES" and not any(kept.get(m) for m in methods):
         kept.DeidentificationMethod = "Not stated by the source image"  # type 1C
@@ -250,8 +254,23 @@ def _plausible(vr: str, value: object) -> bool:
     """Whether a value has the form that its representation asks for (PS3.5 6.2); empty ones have."""
     if value in (None, "") or vr not in _FORMS:
         return True
-    values = [value] if isinstance(value, str) else value
-    return all(_FORMS[vr].fullmatch(str(v).strip()) for v in values)
+    values = [str(v).strip() for v in ([value] if isinstance(value, str) else value)]
+    return all(_FORMS[vr].fullmatch(v) and (vr != "DA" or _is_date(v)) for v in values)
+
+
+def _is_date(digits: str) -> bool:
+    """Whether a calendar has it; some systems write 00000000 for none."""
+    try:
+        date.fromisoformat(digits)
+    except ValueError:
+        return False
+    return True
+
+
+def _agreed(values: Iterable[str]) -> str:
+    """What all say; empty where they differ."""
+    said = set(values)
+    return said.pop() if len(said) == 1 else ""
 
 
 def _check_uids(header: Dataset, number: int) -> None:

@@ -191,8 +191,8 @@ class _Writer:
 
     def effective(self) -> dict:
         """When the images were taken: the study's date, if it has one."""
-        date = str(self.context.common.get("StudyDate") or "")
-        return {"effectiveDateTime": f"{date[:4]}-{date[4:6]}-{date[6:]}"} if len(date) == 8 else {}
+        date = str(self.context.common.get("StudyDate") or "").strip()
+        return {"effectiveDateTime": f"{date[:4]}-{date[4:6]}-{date[6:]}"} if date else {}
 
     def patient(self) -> dict:
         """A reference by resource, or by the patient's number; never the name."""
@@ -321,8 +321,9 @@ def _series(uid: str, instances: list[Dataset]) -> dict:
     }  # fmt: skip
     if first.get("SeriesDescription"):
         told["description"] = str(first.SeriesDescription)
-    if first.get("SeriesNumber") not in (None, ""):
-        told["number"] = int(first.SeriesNumber)
+    number = first.get("SeriesNumber")
+    if number is not None and int(number) >= 0:  # FHIR has no negative ones
+        told["number"] = int(number)
     return told
 
 

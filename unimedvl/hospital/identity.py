@@ -112,9 +112,13 @@ def instance_uid(kind: str, context: StudyContext, result: Result, *more: object
 
 
 def series_uid(kind: str, context: StudyContext, result: Result) -> str:
-    """The SeriesInstanceUID: one series for a kind of document, a task, a model and the series that it is of."""
+    """The SeriesInstanceUID: one series for a kind of document, a task, a model and the series that it is of.
+
+    What a series has one of, such as the side, may differ between the images of its source; then it has another UID.
+    """
     maker, of = Maker.of(result), sorted({r.series for r in context.references})
-    return uid_from("series", kind, context.study_uid, of, result.provenance.get("task"), maker.name, maker.weights)
+    shown, task = (context.body_part, context.laterality), result.provenance.get("task")
+    return uid_from("series", kind, context.study_uid, of, shown, task, maker.name, maker.weights)
 
 
 def moment(at: datetime | None, context: StudyContext) -> datetime:
@@ -126,7 +130,7 @@ def moment(at: datetime | None, context: StudyContext) -> datetime:
     zone = str(context.common.get("TimezoneOffsetFromUTC") or "")
     if at.tzinfo is not None:
         here = at.astimezone()
-        if len(zone) == 5 and zone[0] in "+-" and zone[1:].isdigit():
+        if zone:
             offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
             here = at.astimezone(timezone(offset if zone[0] == "+" else -offset))
         at = here.replace(tzinfo=None)
