@@ -36,7 +36,7 @@ def as_file(document: pydicom.Dataset) -> bytes:
 def test_a_made_image_says_that_it_is_synthetic_and_how_it_came_about(documents, ct) -> None:
     image = derived_image(documents.drawn(), ct, at=documents.AT)
     assert image.SyntheticData == "YES" and image.ContentQualification == "RESEARCH"
-    assert list(image.ImageType) == ["DERIVED", "SECONDARY"] and image.BurnedInAnnotation == "NO"
+    assert list(image.ImageType) == ["DERIVED", "SECONDARY"]
     assert image.ConversionType == "SYN"
     assert "ImageComments" not in image
     explained = derived_image(replace(documents.drawn(), text="The effusion is gone."), ct)
@@ -74,6 +74,25 @@ def test_a_drawing_with_a_trace_of_colour_is_stored_as_grey(documents, ct) -> No
     result = documents.drawn()
     result.array[..., 0] = np.clip(result.array[..., 0].astype(int) + 3, 0, 255)
     assert derived_image(result, ct).SamplesPerPixel == 1
+
+
+def test_a_drawing_that_is_grey_but_for_a_coloured_spot_keeps_its_colour(documents, ct) -> None:
+    result = documents.drawn((256, 256))
+    result.array[:16, :16] = (255, 0, 0)
+    assert derived_image(result, ct).PhotometricInterpretation == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("sources", "told"),
+    [([""], None), (["NO"], "NO"), (["YES"], "YES"), (["NO", "YES"], "YES"), (["NO", ""], None), ([], "NO")],
+)
+def test_words_in_the_pixels_are_denied_only_where_the_sources_deny_them(documents, sources: list, told) -> None:
+    images = []
+    for number, burned in enumerate(sources, 1):
+        images.append(documents.ultrasound(1))
+        images[-1].SOPInstanceUID, images[-1].BurnedInAnnotation = f"2.25.{number}", burned
+    context = StudyContext.of(images) if images else None
+    assert derived_image(documents.drawn(), context).get("BurnedInAnnotation") == told
 
 
 def test_the_spacing_follows_the_size(documents, ct) -> None:

@@ -23,8 +23,9 @@ from unimedvl.tasks import TASKS
 
 Kind = Literal["secondary", "mr"]
 SERIES_NUMBER = 9003
-# Mean distance of the channels, in grey levels of 255, up to which an image is a grey one.
-GREY = 4.0
+# Distance of the channels from their mean, in grey levels of 255: up to which, over all pixels, an image is a grey one,
+# and from which on a pixel is coloured. A grey image has less than one such pixel in a thousand.
+GREY, COLOUR, COLOURED = 4.0, 48.0, 1e-3
 
 
 def derived_image(
@@ -102,8 +103,8 @@ def _of_nobody(result: ImageResult) -> StudyContext:
 
 def _put_pixels(image: Dataset, array: np.ndarray) -> None:
     """Image Pixel module (PS3.3 C.7.6.3), 8 bits."""
-    spread = float(np.abs(array.astype(np.int16) - array.mean(axis=2, keepdims=True)).mean())
-    grey = spread <= GREY
+    spread = np.abs(array.astype(np.int16) - array.mean(axis=2, keepdims=True))
+    grey = spread.mean() <= GREY and (spread.max(axis=2) >= COLOUR).mean() < COLOURED
     stored = np.rint(array.mean(axis=2)).astype(np.uint8) if grey else array
     image.Rows, image.Columns = array.shape[:2]
     image.SamplesPerPixel, image.PhotometricInterpretation = (1, "MONOCHROME2") if grey else (3, "RGB")
@@ -123,13 +124,13 @@ def _put_marks(image: Dataset, result: ImageResult, context: StudyContext, maker
     from highdicom.sr import CodedConcept
 
     image.SyntheticData, image.ContentQualification = "YES", "RESEARCH"
-    image.BurnedInAnnotation = "NO"
     image.DerivationDescription = derivation(result, maker)
     if result.text:
         image.ImageComments = plain(result.text)[:10240]
     image.ContributingEquipmentSequence = [maker.contribution("Made this image.", at, synthesizing=True)]
-    if any(s.get("BurnedInAnnotation") == "YES" for s in context.sources):
-        image.BurnedInAnnotation = "YES"  # what is drawn after them may repeat it
+    burned = {str(s.get("BurnedInAnnotation") or "") for s in context.sources}  # what is drawn after it may repeat it
+    if "YES" in burned or burned <= {"NO"}:
+        image.BurnedInAnnotation = "YES" if "YES" in burned else "NO"
     items = []
     for reference in context.references:
         item = Dataset()
