@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -39,6 +40,28 @@ def bundle(documents, context, made) -> dict:
     text = fhir_bundle(made, context, dicomweb=f"{PACS}/", pdf=b"%PDF-1.7", at=documents.AT).model_dump_json()
     assert Bundle.model_validate_json(text).model_dump_json() == text
     return json.loads(text)
+
+
+class ConditionalServer:
+    """Conditional creates as FHIR R4 tells them (http.html 3.1.0.8.1): by a token search, exactly as asked."""
+
+    def __init__(self) -> None:
+        self.resources: list[dict] = []
+
+    def take(self, bundle: dict) -> None:
+        for entry in bundle["entry"]:
+            assert entry["request"]["method"] == "POST"
+            assert entry["request"]["url"] == entry["resource"]["resourceType"]
+            if not any(self._is_meant(r, entry) for r in self.resources):
+                self.resources.append(entry["resource"])
+
+    @staticmethod
+    def _is_meant(there: dict, entry: dict) -> bool:
+        ((field, token),) = parse_qsl(entry["request"].get("ifNoneExist", "_id=none"), strict_parsing=True)
+        system, _, value = token.partition("|")
+        tokens = there.get("identifier", []) if field == "identifier" else there.get("meta", {}).get("tag", [])
+        known = [(t["system"], t.get("value", t.get("code"))) for t in tokens]
+        return there["resourceType"] == entry["request"]["url"] and (system, value) in known
 
 
 def of(bundle: dict, kind: str) -> list[dict]:
@@ -124,13 +147,28 @@ def test_where_a_result_came_from_names_the_model_and_the_images(documents, bund
 
 
 def test_a_transaction_makes_nothing_twice(documents, context, made) -> None:
+    pacs = "https://pacs.example.org/dicom-web?site=1&room=2"
     one, other = (
-        json.loads(fhir_bundle(made, context, at=documents.AT).model_dump_json()) for _ in range(2)
+        json.loads(fhir_bundle(made, context, dicomweb=pacs, at=documents.AT).model_dump_json()) for _ in range(2)
     )
     assert one == other and one["type"] == "transaction"
-    for entry in one["entry"]:
-        if entry["resource"]["resourceType"] != "Provenance":
-            assert entry["request"]["ifNoneExist"].startswith("identifier=urn:dicom:uid|urn:oid:")
+    server = ConditionalServer()
+    server.take(one)
+    kinds = sorted(r["resourceType"] for r in server.resources)
+    assert kinds == sorted(e["resource"]["resourceType"] for e in one["entry"])
+    server.take(other)  # as after a crash between sending and its record
+    assert sorted(r["resourceType"] for r in server.resources) == kinds
+
+
+def test_a_result_with_two_documents_is_told_once_and_linked_to_both(documents, context) -> None:
+    result = documents.report()
+    both = [report_sr(result, context, kind=kind, at=documents.AT) for kind in ("enhanced", "comprehensive3d")]
+    told = json.loads(fhir_bundle([Made(result, document) for document in both], context).model_dump_json())
+    (report,) = of(told, "DiagnosticReport")
+    assert report["conclusion"].count(documents.REPORT) == 1
+    uids = {f"urn:oid:{document.SOPInstanceUID}" for document in both}
+    assert uids <= {i["value"] for i in report["identifier"]}
+    assert uids == {p["target"][1]["identifier"]["value"] for p in of(told, "Provenance")}
 
 
 def test_a_collection_asks_for_nothing(documents, context) -> None:

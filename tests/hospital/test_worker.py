@@ -60,7 +60,9 @@ def test_each_output_of_a_report_is_a_document_of_the_study(tmp_path: Path, ches
     assert len(evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence) == 2
     bundle = json.loads(fhir.data)
     assert bundle["resourceType"] == "Bundle"
-    assert enhanced.uid in fhir.data.decode() or complete.uid in fhir.data.decode()
+    assert bundle["entry"][0]["resource"]["resourceType"] == "DiagnosticReport"
+    told = {i["value"] for i in bundle["entry"][0]["resource"]["identifier"]}
+    assert {f"urn:oid:{enhanced.uid}", f"urn:oid:{complete.uid}"} <= told
     for document in (enhanced, complete):
         (tmp_path / document.name).write_bytes(document.data)
         assert pydicom.dcmread(tmp_path / document.name).SOPInstanceUID == document.uid
@@ -74,6 +76,17 @@ def test_made_again_a_study_gives_the_same_bytes(tmp_path: Path, chest, run: Run
     assert [d.kind for d in first] == ["sr", "sr", "seg"]
     assert [(d.uid, d.data) for d in first] == [(d.uid, d.data) for d in again]
     assert len({d.uid for d in first}) == 3
+
+
+def test_a_mask_that_is_stored_as_image_too_is_measured(tmp_path: Path, chest, run: Run, documents) -> None:
+    (source,) = chest(1)
+    study = written([source], tmp_path)
+    steps = ({"task": "segment", "target": "lungs", "steps": 2, "output": ["seg", "sc"]},
+             {"task": "report", "output": "sr-3d"} | SHORT)  # fmt: skip
+    mask, _, report = made(study, run, documents, *steps)
+    (of,) = report.dataset.CurrentRequestedProcedureEvidenceSequence
+    named = {i.ReferencedSOPInstanceUID for s in of.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
+    assert named == {source.SOPInstanceUID, mask.uid}
 
 
 def test_a_task_of_one_image_runs_on_each(tmp_path: Path, chest, run: Run, documents) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -50,7 +51,7 @@ _ROLES = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 @dataclass(frozen=True)
 class Made:
-    """A result, and the DICOM document that holds it; None where there is none."""
+    """A result, and a DICOM document that holds it; None where there is none. One for each document of a result."""
 
     result: Result
     document: Dataset | None = None
@@ -132,8 +133,10 @@ class _Writer:
             name = resource["resourceType"]
             entry["request"] = {"method": "POST", "url": name}
             if "identifier" in resource:
-                first = resource["identifier"][0]
-                entry["request"]["ifNoneExist"] = f"identifier={first['system']}|{first['value']}"
+                field, system, value = "identifier", *(resource["identifier"][0][k] for k in ("system", "value"))
+            else:  # a Provenance has no identifier in R4, but every resource has tags
+                field, system, value = "_tag", *(resource["meta"]["tag"][0][k] for k in ("system", "code"))
+            entry["request"]["ifNoneExist"] = f"{field}={system}|{quote(value, safe=':/')}"
         return entry
 
     def url(self, id_: str) -> str:
@@ -180,13 +183,13 @@ class _Writer:
     def words(self) -> str:
         """What the texts say; of drawings, what was drawn."""
         said = []
-        for m in self.made:
-            asked = m.result.provenance.get("request", "")
-            if isinstance(m.result, TextResult):
-                question = f"{asked}\n" if m.result.provenance.get("task") == "ask" else ""
-                said.append(f"{question}{m.result.text}")
+        for result in {id(m.result): m.result for m in self.made}.values():  # which may have several documents
+            asked = result.provenance.get("request", "")
+            if isinstance(result, TextResult):
+                question = f"{asked}\n" if result.provenance.get("task") == "ask" else ""
+                said.append(f"{question}{result.text}")
             else:
-                said.append(f"An image was made by the model. Request: {asked}\n{m.result.text}".strip())
+                said.append(f"An image was made by the model. Request: {asked}\n{result.text}".strip())
         return plain("\n\n".join(said))
 
     def effective(self) -> dict:
@@ -278,11 +281,11 @@ class _Writer:
             uid = {"system": "urn:dicom:uid", "value": _oid(reference.sop_instance)}
             frame = {} if reference.frame is None else {"display": f"frame {reference.frame}"}
             sources.append({"role": "source", "what": {"identifier": uid, **frame}})
-        moment = self.at.isoformat(timespec="seconds")
+        moment, id_ = self.at.isoformat(timespec="seconds"), self.id_of("provenance", number)
         return {
             "resourceType": "Provenance",
-            "id": self.id_of("provenance", number),
-            "meta": {"security": [AIAST]},
+            "id": id_,
+            "meta": {"security": [AIAST], "tag": [{"system": "urn:ietf:rfc:3986", "code": self.url(id_)}]},
             "target": target,
             "occurredDateTime": moment,
             "recorded": moment,

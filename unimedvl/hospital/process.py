@@ -52,12 +52,12 @@ class Document:
 
 @dataclass(frozen=True)
 class _Done:
-    """A result, the images that it is of, and the document that holds it."""
+    """A result, the images that it is of, and the DICOM documents that hold it."""
 
     step: Step
     result: Result
     pictures: tuple[Picture, ...]
-    dataset: Dataset | None = None
+    datasets: tuple[Dataset, ...] = ()
 
 
 def runner(model: UniMedVL, cancelled: Callable[[], bool] = lambda: False) -> Run:
@@ -94,12 +94,12 @@ def documents_of(match: Match, run: Run, at: datetime, dicomweb: str | None = No
         if not pictures:
             raise HospitalError(f"rule {match.rule.name!r}: {step.task} found none of the images that it wants")
         for result, of in _results(step, pictures, run):
-            kept = None
+            kept = []
             for kind in (k for k in step.made if k != "fhir"):
                 numbers[kind] = numbers.get(kind, 0) + 1
-                kept = _dataset(kind, _Done(step, result, of), done, at, numbers[kind])
-                documents.append(Document(kind, str(kept.SOPInstanceUID), encoded(kept), kept))
-            done.append(_Done(step, result, of, kept))
+                kept.append(_dataset(kind, _Done(step, result, of), done, at, numbers[kind]))
+                documents.append(Document(kind, str(kept[-1].SOPInstanceUID), encoded(kept[-1]), kept[-1]))
+            done.append(_Done(step, result, of, tuple(kept)))
     if told := [d for d in done if "fhir" in d.step.made]:
         documents.append(_bundle(told, at, dicomweb))
     return documents
@@ -125,12 +125,13 @@ def _dataset(kind: Output, what: _Done, before: Sequence[_Done], at: datetime, n
         return derived_image(what.result, context, at=at, number=number)
     if kind == "sr":
         return report_sr(what.result, context, at=at, number=number)
-    masks = [d.dataset for d in before if d.dataset is not None and d.step.task == "segment" and "seg" in d.step.made]
+    masks = [dataset for d in before for dataset in d.datasets if dataset.Modality == "SEG"]
     return report_sr(what.result, context, kind="comprehensive3d", masks=masks, at=at, number=number)
 
 
 def _bundle(told: Sequence[_Done], at: datetime, dicomweb: str | None) -> Document:
-    bundle = fhir_bundle([Made(d.result, d.dataset) for d in told], _context(told), dicomweb=dicomweb, at=at)
+    made = [Made(d.result, dataset) for d in told for dataset in d.datasets or (None,)]
+    bundle = fhir_bundle(made, _context(told), dicomweb=dicomweb, at=at)
     data = bundle.model_dump_json().encode()
     names = [entry.fullUrl for entry in bundle.entry]
     return Document("fhir", uid_from("fhir bundle", *names), data)
