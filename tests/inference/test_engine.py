@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import re
 import threading
@@ -18,6 +19,7 @@ from PIL import Image as PillowImage
 
 from unimedvl.checkpoint import CheckpointError
 from unimedvl.imaging import ImagingError
+from unimedvl.inference.context import Context
 from unimedvl.inference.engine import (
     Cancelled,
     Conversation,
@@ -463,6 +465,41 @@ def test_a_conversation_goes_on_from_its_answer_and_says_what_it_would_from_the_
     for (result, none, size), (again, some, same) in zip(whole, reused, strict=True):
         assert_same(again, result)
         assert (none, size) == (0, same) and (some > 0 or result is whole[0][0])
+
+
+def test_a_drawing_from_the_beginning_of_a_longer_one_is_what_it_is_alone(tiny, picture):
+    """Guidance compares it with what came before its own last text, and not before that of the longer one."""
+    first = Turn("user", (picture, "Show this with a nodule."))
+    longer = (first, Turn("assistant", ("done",)), Turn("user", (picture[::-1].copy(), "Now without.")))
+    shown, asked = Conversation(longer, draw=True, seed=3), Conversation((first,), draw=True, seed=3)
+    assert tiny.drawing_for(asked.task).guidance.text_scale > 1
+    with Engine(tiny) as engine:
+        alone = engine.submit(asked, steps=4, sampling=SHORT).result(20).array
+    with Engine(tiny) as engine:
+        engine.submit(shown, steps=4, sampling=SHORT).result(20)
+        ticket = engine.submit(asked, steps=4, sampling=SHORT)
+        after = ticket.result(20).array
+    assert ticket.reused_tokens == ticket.prompt_tokens
+    assert np.abs(after.astype(int) - alone).max() <= 1
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_an_idle_engine_holds_no_contexts(tiny, cancelled):
+    def contexts() -> set[int]:
+        gc.collect()
+        return {id(thing) for thing in gc.get_objects() if type(thing) is Context}
+
+    before = contexts()
+    with narrow(tiny, prefix_bytes=0) as engine:
+        for request, options in ((Request("generate", (), "CT"), {"steps": 900 if cancelled else 2}),
+                                 (QUESTION, {"sampling": LONG if cancelled else SHORT})):  # fmt: skip
+            for event in engine.submit(request, **options).events():
+                if cancelled and event.kind != "result":
+                    break
+        until = time.monotonic() + 20
+        while contexts() - before and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not contexts() - before and engine.state().cancelled == 2 * cancelled
 
 
 def test_kept_beginnings_stay_within_their_memory(tiny, picture):

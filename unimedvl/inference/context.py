@@ -89,11 +89,12 @@ def settle(contexts: Seq[Context]) -> None:
 class _Bit:
     """A segment, or a piece of a text, that is taken in at once.
 
-    last: it begins the last text. ends: the segment of which it is the end.
+    begins: it begins a text. last: it is of the last text. ends: the segment of which it is the end.
     """
 
     segment: Segment
     tokens: int
+    begins: bool
     last: bool
     ends: Segment | None
 
@@ -110,12 +111,14 @@ class Intake:
         config = context.model.config
         last = max((i for i, s in enumerate(segments) if isinstance(s, Text)), default=-1)
         self._left: deque[_Bit] = deque()
-        self._ends: list[tuple[int, int, int]] = []  # length, position and number of texts after each segment
+        self._without_text = context._without_text  # before the last text so far
+        self._ends: list[tuple[int, int, int, Cache]] = []  # length, position, number of texts, and that cache
         for number, segment in enumerate(segments):
             pieces = _pieces(segment, longest) if isinstance(segment, Text) else [segment]
             for i, piece in enumerate(pieces):
                 ends = segment if i == len(pieces) - 1 else None
-                self._left.append(_Bit(piece, token_count(piece, config), number == last and i == 0, ends))
+                begins = isinstance(segment, Text) and i == 0
+                self._left.append(_Bit(piece, token_count(piece, config), begins, number == last, ends))
 
     @property
     def done(self) -> bool:
@@ -137,22 +140,23 @@ class Intake:
         length = context.cache.length - sum(bit.tokens for bit in bits)
         position = context.cache.position - sum(position_count(bit.segment) for bit in bits)
         for bit in bits:
-            if bit.last:
-                context._without_text = context.cache.branch(length, position)
+            if bit.begins:
+                self._without_text = context.cache.branch(length, position)
+                if bit.last:
+                    context._without_text = self._without_text
             length, position = length + bit.tokens, position + position_count(bit.segment)
             if isinstance(bit.ends, Text):
                 context._texts.append(bit.ends)
             if bit.ends is not None:
-                self._ends.append((length, position, len(context._texts)))
+                self._ends.append((length, position, len(context._texts), self._without_text))
             self._left.popleft()
-
 
     def boundaries(self) -> Iterator[tuple[int, Context]]:
         """Where each of the segments ends that were taken in: its number, and a context that goes on from there."""
-        for number, (length, position, texts) in enumerate(self._ends):
+        for number, (length, position, texts, without_text) in enumerate(self._ends):
             context = self.context.branch()
             context.cache = self.context.cache.branch(length, position)
-            context._texts = context._texts[:texts]
+            context._texts, context._without_text = context._texts[:texts], without_text
             yield number, context
 
 

@@ -210,7 +210,7 @@ class Rounds:
             self.drawing.remove(errand)
             self.images += 1
             self._next(errand)
-        if not self.drawing:
+        if not self.drawing:  # there may be no other round for a while
             self.easel.forget()
 
     def _begin_pictures(self, errands: Seq[Errand]) -> None:
@@ -274,6 +274,8 @@ class Rounds:
             error = errand.ticket.over(now)
             if error is not None:
                 self._leave(errand, error)
+        if not self.drawing:
+            self.easel.forget()
 
     def _leave(self, errand: Errand, error: BaseException | None) -> None:
         """The errand is over: its place is free."""

@@ -186,6 +186,7 @@ class Speech:
         """Take a row out; one that has not ended is cancelled. Its context can go on."""
         self._stand(row)
         self.rows.remove(row)
+        self._chosen = ([], torch.empty(0))  # which would keep its context
         if not row.done:
             row.cancel()
         row.leave(self.special.text_close)
