@@ -145,6 +145,31 @@ def test_a_mask_of_an_image_without_spacing_has_no_area(documents) -> None:
     assert not any("Area" in line for line in lines)
 
 
+def test_a_projection_whose_spacing_is_that_at_the_detector_has_no_area(documents) -> None:
+    source = documents.ultrasound(1)
+    source.PixelSpacing = source.ImagerPixelSpacing = [0.2, 0.2]
+    context = StudyContext.of([source])
+    mask = segmentation(documents.mask_result(np.ones((30, 40), bool)), context, "heart")
+    lines = documents.tree(report_sr(documents.report(), context, kind="comprehensive3d", masks=[mask]))
+    assert not any("Area" in line for line in lines)
+    source.PixelSpacing = [0.15, 0.15]  # calibrated
+    calibrated = StudyContext.of([source])
+    lines = documents.tree(report_sr(documents.report(), calibrated, kind="comprehensive3d", masks=[mask]))
+    assert any("Area = 27" in line for line in lines)
+
+
+@pytest.mark.parametrize(("part", "site"), [("CHEST", "Chest"), ("", None)])
+def test_an_abnormality_is_no_site(documents, part: str, site: str | None) -> None:
+    source = documents.ultrasound(1)
+    source.PixelSpacing, source.BodyPartExamined = [0.2, 0.2], part
+    context = StudyContext.of([source])
+    mask = segmentation(documents.mask_result(np.ones((30, 40), bool)), context, "left pleural effusion")
+    lines = documents.tree(report_sr(documents.report(), context, kind="comprehensive3d", masks=[mask]))
+    assert "      CONTAINS CODE Finding = Pleural effusion" in lines
+    sites = [line.rpartition(" = ")[2] for line in lines if "CODE Finding Site" in line]
+    assert sites == ([site] if site else [])
+
+
 def test_characters_that_documents_can_not_hold_are_left_out(documents, context) -> None:
     text = "Findings: Clear\x00 \x1b[1mlungs\ud800.\nImpression: Normal \\ 5 µm."
     result = documents.report(text, model={"name": "C:\\models\\mine", "weights_sha256": "0" * 64})

@@ -77,7 +77,7 @@ UNPAIRED = frozenset(
 # Where the images say no part of the body, what the modality shows.
 _PART_OF = {"OP": "EYE", "OPT": "EYE", "OAM": "EYE", "OPM": "EYE", "MG": "BREAST", "DMS": "SKIN"}
 
-_ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
+ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 TISSUE = Code("85756007", "SCT", "Tissue")
 _SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
@@ -141,7 +141,7 @@ def named(words: str) -> Named:
     plain = plain.removeprefix("the ")
     side = next((s for s in _SIDES if re.search(rf"\b{s}\b", plain)), None)
     bare = " ".join(re.sub(r"\b(left|right)\b", " ", plain).split())
-    for table, category in ((STRUCTURES, _ANATOMY), (ABNORMALITIES, _ABNORMAL)):
+    for table, category in ((STRUCTURES, ANATOMY), (ABNORMALITIES, _ABNORMAL)):
         for name in (bare, bare.removesuffix("s"), bare.removesuffix("es")):
             if name in table:
                 both = side is not None and {"left", "right"} <= set(plain.split())

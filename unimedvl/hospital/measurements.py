@@ -109,7 +109,8 @@ def _code(evaluation: Evaluation) -> Code | None:
 def _area(mask: Dataset, context: StudyContext, maker: Maker) -> Sequence[Dataset]:
     """The area of a mask (TID 1410), in square millimetres where its image says the size of its pixels.
 
-    Only spacing in the patient counts, not that at the detector of a projection (Imager Pixel Spacing).
+    Only spacing in the patient counts, not that at the detector of a projection: Imager Pixel Spacing, nor a Pixel
+    Spacing that repeats it (PS3.3 10.7.1.3). The side of an abnormality is told of the part of the body.
     """
     from highdicom import sr
 
@@ -122,6 +123,9 @@ def _area(mask: Dataset, context: StudyContext, maker: Maker) -> Sequence[Datase
     numbers = None if "ReferencedFrameNumber" not in frame else [int(frame.ReferencedFrameNumber)]
     area = round(int(stored_mask(mask).sum()) * spacing[0] * spacing[1], 2)
     kind = _first(segment.SegmentedPropertyTypeCodeSequence)
+    category = _first(segment.SegmentedPropertyCategoryCodeSequence)
+    part = coding.region(coding.part_of(context.modality, context.body_part))
+    site = kind if category == coding.ANATOMY else part
     sides = segment.SegmentedPropertyTypeCodeSequence[0].get("SegmentedPropertyTypeModifierCodeSequence")
     group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(segment.TrackingUID, segment.TrackingID),
@@ -133,8 +137,8 @@ def _area(mask: Dataset, context: StudyContext, maker: Maker) -> Sequence[Datase
             sr.SourceImageForSegmentation(source.ReferencedSOPClassUID, uid, numbers),
         ),
         finding_type=kind,
-        finding_sites=[sr.FindingSite(kind, laterality=_first(sides))] if sides else None,
-        finding_category=_first(segment.SegmentedPropertyCategoryCodeSequence),
+        finding_sites=[sr.FindingSite(site, laterality=_first(sides))] if sides and site else None,
+        finding_category=category,
         algorithm_id=sr.AlgorithmIdentification(maker.name, maker.version, manufacturer=MANUFACTURER),
         measurements=[sr.Measurement(codes.SCT.Area, area, _SQUARE_MM)],
     )
@@ -153,6 +157,7 @@ def _spacing(context: StudyContext, uid: str, frame: int | None) -> tuple[float,
     for source in context.sources:
         if source.SOPInstanceUID == uid:
             place = functional_group(source, (frame or 1) - 1, "PixelMeasuresSequence")
-            if len(place.get("PixelSpacing") or ()) == 2:
-                return float(place.PixelSpacing[0]), float(place.PixelSpacing[1])
+            spacing = place.get("PixelSpacing") or ()
+            if len(spacing) == 2 and spacing != source.get("ImagerPixelSpacing"):
+                return float(spacing[0]), float(spacing[1])
     return None
