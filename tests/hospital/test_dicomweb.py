@@ -225,19 +225,27 @@ def test_what_is_stored_is_a_whole_file_even_if_the_data_set_was_none_yet(server
     assert b"\r\n\r\n" + bytes(128) + b"DICM" in server.asked[0][3]
 
 
+@pytest.mark.parametrize("status", [202, 409])
 @pytest.mark.parametrize(
     ("reason", "said", "temporary"),
     [(0xA700, "no room now", True), (0x0122, "it does not store this SOP class", False),
      (0xC123, "it does not understand the data set", False), (0xA9F0, "does not fit its SOP class", False)],
 )  # fmt: skip
 def test_an_instance_that_the_server_names_as_failed_is_no_success(
-    server: Server, chest, reason: int, said: str, temporary: bool
+    server: Server, chest, reason: int, said: str, temporary: bool, status: int
 ) -> None:
     failed = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
-    server.answers = [(202, "application/dicom+json", json.dumps(failed).encode())]
+    server.answers = [(status, "application/dicom+json", json.dumps(failed).encode())]
     with pytest.raises(HospitalError, match=said) as refused:
         client(server).store(chest(1))
     assert isinstance(refused.value, Unreachable) is temporary
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b"[1]"])
+def test_a_conflict_without_a_reason_is_no_success(server: Server, chest, body: bytes) -> None:
+    server.answers = [(409, "application/dicom+json", body)]
+    with pytest.raises(HospitalError, match="it did not accept what was sent"):
+        client(server).store(chest(1))
 
 
 def sent(destination: Destination, file: Path) -> Callable[[], None]:

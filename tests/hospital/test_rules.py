@@ -161,6 +161,7 @@ def test_the_first_rule_or_all_are_for_a_study(match: str, names: list[str]) -> 
         ("destinations.pacs.ae=A@b:1", "give one of dicomweb, ae, fhir and folder, not dicomweb and ae"),
         ("destinations.pacs={ae: nowhere}", "write TITLE@host:port"),
         ("destinations.pacs.dicomweb=pacs", "write a URL such as"),
+        ("destinations.pacs={fhir: 'htps://ehr/r4'}", "write a URL such as https://fhir.example.org/r4, or a folder"),
         ("destinations.pacs.user=me", "user and password_file belong together"),
         ("queue.quiet_seconds=-1", "queue.quiet_seconds"),
         ("listen.aet=A TITLE THAT IS TOO LONG", "listen.aet"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pydicom
+import requests
 from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 
@@ -126,7 +128,7 @@ class DicomWeb:
     def fetch(
         self, study: str, folder: Path, series: str | None = None, told: Callable[[int], None] = lambda done: None
     ) -> list[Path]:
-        """Write instances into a folder, each whole or not at all; those that are there already are kept.
+        """Write instances into a folder, each whole or not at all, over those that are there already.
 
         told: called with the number of instances done. Returns the files, named by SOP instance UID.
         """
@@ -148,9 +150,22 @@ class DicomWeb:
         for dataset in datasets:
             # The library leaves out a preamble that a data set lacks; Orthanc then hands out what nobody can read.
             whole = pydicom.dcmread(BytesIO(encoded(dataset)))
-            answer = self._ask("store", lambda whole=whole: self._client.store_instances([whole]))
+            answer = self._ask("store", lambda whole=whole: self._stored(whole))
             for failed in answer.get("FailedSOPSequence") or []:
                 self._refused(int(failed.get("FailureReason") or 0))
+
+    def _stored(self, dataset: Dataset) -> Dataset:
+        """The server's answer; also the one that it gives with 409, when it stored nothing (PS3.18 10.5.3)."""
+        try:
+            return self._client.store_instances([dataset])
+        except requests.HTTPError as error:
+            if error.response is None or error.response.status_code != 409:
+                raise
+            with suppress(Exception):  # pydicom raises every type there is on what is no DICOM JSON
+                answer = Dataset.from_json(error.response.json())
+                if answer.get("FailedSOPSequence"):
+                    return answer
+            raise
 
     def _refused(self, reason: int) -> None:
         host = urlsplit(self.url).netloc

@@ -51,6 +51,8 @@ class Destination(Strict):
             raise ValueError(f"give one of dicomweb, ae, fhir and folder, not {' and '.join(given) or 'none'}")
         if self.dicomweb and not self.dicomweb.startswith(("http://", "https://")):
             raise ValueError(f"dicomweb is {self.dicomweb!r}; write a URL such as http://pacs:8042/dicom-web")
+        if "://" in self.fhir and not self.fhir.startswith(("http://", "https://")):
+            raise ValueError(f"fhir is {self.fhir!r}; write a URL such as https://fhir.example.org/r4, or a folder")
         if self.ae:
             self.address  # noqa: B018 - raises where it is none
         if bool(self.user) != (self.password_file is not None):
