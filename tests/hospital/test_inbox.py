@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from unimedvl.hospital.disk import NoRoom
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.inbox import Inbox, NoRoom, Result
+from unimedvl.hospital.inbox import Inbox, Result
 
 
 @pytest.fixture
@@ -106,6 +107,31 @@ def test_what_comes_before_the_rule_is_known_waits_for_it(inbox: Inbox, late: st
     inbox.decide(claimed.id, late)
     assert len(inbox.passes()) == passes
     assert inbox.counts()["late"] == 2 - passes
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped", "postponed", "failed"])
+@pytest.mark.parametrize("decided", [True, False])
+def test_what_came_during_a_run_that_made_nothing_is_handled_with_the_next(
+    inbox: Inbox, end: str, decided: bool
+) -> None:
+    inbox.receive(b"a", "1.1", "1")
+    claimed = ready(inbox)
+    if decided:
+        inbox.decide(claimed.id, "ignore")
+    inbox.receive(b"b", "1.2", "1")
+    if end == "killed":
+        inbox.recover(10)
+    elif end == "stopped":
+        inbox.give_back(claimed.id)
+    elif end == "postponed":
+        inbox.postpone(claimed.id, "busy", 0)
+    else:
+        inbox.fail(claimed.id, "no reason")
+        inbox.retry()
+    assert inbox.claim() is None, "it waits again"
+    again = ready(inbox)
+    assert (again.id, len(again.files)) == (claimed.id, 2)
+    assert inbox.counts()["late"] == 0
 
 
 def test_a_set_of_instances_is_handled_once_even_when_its_files_are_gone(inbox: Inbox) -> None:

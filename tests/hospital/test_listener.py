@@ -140,6 +140,19 @@ def test_a_result_of_this_package_is_acknowledged_and_passed_over(listening, pee
     assert not listener.inbox.passes()
 
 
+def test_what_goes_wrong_is_answered_and_its_words_are_not_told(
+    listening, peer, chest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise TypeError("DOE^JANE is no number")
+
+    listener = listening()
+    monkeypatch.setattr(Inbox, "receive", broken)
+    assert peer.send(chest(1), listener.port) == [0x0110]
+    assert "an instance could not be taken: TypeError" in caplog.text
+    assert "JANE" not in caplog.text
+
+
 def test_an_instance_without_end_ends_its_association_and_no_other(listening, peer, chest) -> None:
     listener = listening(max_instance_mb=1)
     (large,) = chest(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from fhir.resources.R4B.bundle import Bundle
 from pydicom.dataset import Dataset
 
 from unimedvl.hospital.connection import Unreachable
@@ -22,7 +23,7 @@ from unimedvl.hospital.identity import MANUFACTURER
 from unimedvl.hospital.inbox import Inbox
 from unimedvl.hospital.process import Run, documents_of, runner
 from unimedvl.hospital.rules import Match, Rule, Rules, Step
-from unimedvl.hospital.study import Study, read_study
+from unimedvl.hospital.study import Study, _depth, read_study
 from unimedvl.hospital.worker import Worker
 from unimedvl.inference.image import Cancelled
 from unimedvl.inference.unimedvl import UniMedVL
@@ -285,6 +286,34 @@ def test_a_database_that_cant_be_written_is_waited_for(ward, chest, monkeypatch:
     working.join()
     assert one.inbox.counts()["done"] == 1
     assert (one.runs, len(one.results)) == (3, 1)
+
+
+def test_a_number_that_is_none_stops_no_study(ward, chest) -> None:
+    one = ward()
+    (damaged,) = chest(1)
+    damaged.SeriesNumber = 1
+    whole = encoded(damaged)
+    number = whole.index(b"\x20\x00\x11\x00IS")
+    length = int.from_bytes(whole[number + 6 : number + 8], "little")
+    whole = whole[: number + 6] + b"\x08\x00DOE^JANE" + whole[number + 8 + length :]
+    one.inbox.receive(whole, str(damaged.SOPInstanceUID), str(damaged.StudyInstanceUID))
+    assert one.work() == {"done": 1}
+
+
+@pytest.mark.parametrize("fail", [
+    lambda: pydicom.valuerep.IS("DOE^JANE"),
+    lambda: Bundle.model_validate({"type": "collection", "timestamp": "DOE^JANE"}),
+    lambda: _depth({"ImagePositionPatient": ["DOE^JANE"] * 3, "ImageOrientationPatient": [0] * 6}),
+])  # fmt: skip
+def test_what_a_header_holds_is_not_told_when_it_can_not_be_used(ward, chest, caplog, fail) -> None:
+    one = ward(attempts=1)
+    one.receive(*chest(1))
+    one.worker.run = lambda *_: fail()
+    assert one.work() == {"failed": 1}
+    (failed,) = one.inbox.passes("failed")
+    assert failed.reason.startswith("a value of a header can't be used (")
+    own = [record.getMessage() for record in caplog.records if record.name.startswith("unimedvl")]
+    assert own and "JANE" not in " ".join(own) + failed.reason
 
 
 def test_the_log_names_no_patient_and_no_words(ward, chest, caplog: pytest.LogCaptureFixture) -> None:

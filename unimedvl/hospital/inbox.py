@@ -11,7 +11,6 @@ That is what makes every study be handled exactly once.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -24,15 +23,13 @@ from typing import Literal
 
 from unimedvl.data.error import DataError
 from unimedvl.data.whole import written_whole
+from unimedvl.hospital.disk import locked, refusal, synced
 from unimedvl.hospital.error import HospitalError
 from unimedvl.hospital.ledger import Ledger
 
 STATES = ("received", "ready", "running", "made", "stored", "done", "failed")
 Outcome = Literal["kept", "duplicate", "own", "late"]
 Late = Literal["ignore", "again"]
-
-class NoRoom(HospitalError):
-    """The disk is full, or would be; what was sent is not kept."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Inbox:
             for name in ("studies", "results"):
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
             if owner:
-                self._owned = _locked(self.folder / "lock")
+                self._owned = locked(self.folder / "lock")
             self._ledger = Ledger(file)
         except BlockingIOError as error:
             raise HospitalError(f"{folder}: another listener uses this folder; stop it, or give another") from error
@@ -129,7 +126,7 @@ class Inbox:
                     return self._assign(uid, study, now)
             except (OSError, sqlite3.Error, DataError) as error:
                 file.unlink(missing_ok=True)
-                raise _refusal(error) from error
+                raise refusal(error) from error
 
     def _assign(self, uid: str, study: str, now: float) -> Outcome:
         """Put a new instance into the pass that it belongs to."""
@@ -157,10 +154,10 @@ class Inbox:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if not file.parent.exists():
             file.parent.mkdir(mode=0o700)
-            _sync(file.parent.parent)
+            synced(file.parent.parent)
         with written_whole(file) as part:
             part.write_bytes(data)
-        _sync(file.parent)
+        synced(file.parent)
 
     def _place(self, study: str, uid: str) -> Path:
         return self.folder / "studies" / _hash(study) / f"{_hash(uid)}.dcm"
@@ -177,7 +174,8 @@ class Inbox:
             self._ledger.do(
                 "UPDATE passes SET state = 'failed', changed = ?, reason = 'the program ended while it ran, ' "
                 "|| attempts || ' times' WHERE state = 'running' AND attempts >= ?", now, attempts)  # fmt: skip
-            self._ledger.do("UPDATE passes SET state = 'ready', changed = ? WHERE state = 'running'", now)
+            for row in self._ledger.all("SELECT id FROM passes WHERE state = 'running'"):
+                self._run_again(row["id"])
             # Senders that were cut off need their time again, and a clock may have been put back.
             self._ledger.do("UPDATE passes SET received = ? WHERE state = 'received'", now)
             known = {row["file"] for row in self._ledger.all("SELECT file FROM instances WHERE file IS NOT NULL")}
@@ -231,8 +229,8 @@ class Inbox:
     def made(self, pass_id: int, results: Sequence[Result]) -> None:
         """Record results whose files are whole; from here on they are sent and never made again."""
         for folder in {r.file.parent for r in results}:
-            _sync(folder)
-        _sync(self.folder / "results")
+            synced(folder)
+        synced(self.folder / "results")
         with self._ledger.transaction():
             for r in results:
                 self._ledger.do("INSERT INTO results VALUES(?, ?, ?, ?, NULL)", pass_id,
@@ -261,15 +259,29 @@ class Inbox:
     def postpone(self, pass_id: int, reason: str, seconds: float) -> None:
         """Try again later, from where it stands."""
         with self._ledger.transaction():
-            self._ledger.do("UPDATE passes SET not_before = ?, reason = ?, changed = ?, state = "
-                     "CASE state WHEN 'running' THEN 'ready' ELSE state END WHERE id = ?",
+            self._ledger.do("UPDATE passes SET not_before = ?, reason = ?, changed = ? WHERE id = ?",
                      time.time() + seconds, reason, time.time(), pass_id)  # fmt: skip
+            self._run_again(pass_id)
 
     def give_back(self, pass_id: int) -> None:
         """Undo a claim: the pass was stopped and not tried."""
         with self._ledger.transaction():
-            self._ledger.do("UPDATE passes SET attempts = attempts - 1, state = CASE state WHEN 'running' THEN 'ready' "
-                     "ELSE state END WHERE id = ?", pass_id)  # fmt: skip
+            self._ledger.do("UPDATE passes SET attempts = attempts - 1 WHERE id = ?", pass_id)
+            self._run_again(pass_id)
+
+    def _run_again(self, pass_id: int) -> None:
+        """A run that ended without results is ready again, or waits again with what came meanwhile."""
+        if self._ledger.one("SELECT 1 FROM passes WHERE id = ? AND state = 'running'", pass_id):
+            joined = self._join(pass_id)
+            self._ledger.do("UPDATE passes SET state = ?, received = ? WHERE id = ?",
+                     "received" if joined else "ready", time.time(), pass_id)  # fmt: skip
+
+    def _join(self, pass_id: int) -> int:
+        """Put instances of its study that no pass has into one; returns how many."""
+        return self._ledger.do(
+            "INSERT INTO members SELECT ?1, uid FROM instances WHERE file IS NOT NULL AND uid NOT IN "
+            "(SELECT instance FROM members) AND study = (SELECT study FROM passes WHERE id = ?1)", pass_id
+        ).rowcount  # fmt: skip
 
     def fail(self, pass_id: int, reason: str) -> None:
         """Set a pass aside, with all that it has, until `retry`."""
@@ -291,6 +303,8 @@ class Inbox:
             for number in chosen:
                 made = self._ledger.one("SELECT 1 FROM results WHERE pass = ?", number)
                 self._ledger.do("UPDATE passes SET attempts = 0, not_before = 0, received = 0 WHERE id = ?", number)
+                if not made:
+                    self._join(number)
                 self._move(number, "made" if made else "received")
             return chosen
 
@@ -355,31 +369,3 @@ def study_hash(uid: str) -> str:
 
 def _hash(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
-
-
-def _locked(file: Path) -> int:
-    """A descriptor that holds a lock on a file as long as it is open. Raises BlockingIOError."""
-    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _sync(folder: Path) -> None:
-    """Force the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _refusal(error: Exception) -> HospitalError:
-    cause = error.__cause__ if isinstance(error, DataError) else error
-    full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    if full or getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return NoRoom("the disk is full; nothing was kept")
-    return HospitalError(f"can't be kept ({getattr(cause, 'strerror', None) or type(cause).__name__})")

@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
+from unimedvl.hospital.disk import NoRoom
 from unimedvl.hospital.error import HospitalError
-from unimedvl.hospital.inbox import Inbox, NoRoom, study_hash
+from unimedvl.hospital.inbox import Inbox, study_hash
 from unimedvl.hospital.settings import Listen, Tls
 from unimedvl.hospital.study import is_own
 
@@ -88,8 +89,8 @@ class Listener:
         try:
             self._taken[id(event.assoc)] = 0
             return self._kept(event)
-        except Exception as error:  # an error here would end the association without an answer
-            log.exception("an instance could not be taken: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - an error here would end the association without an answer
+            log.error("an instance could not be taken: %s", type(error).__name__)  # its words may quote a header
             return FAILED
         finally:
             with self._writing:
@@ -150,5 +151,3 @@ def _server_tls(tls: Tls) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise HospitalError(f"{tls.certificate}: certificate, key or ca_file can't be used ({error})") from error
     return context
-
-

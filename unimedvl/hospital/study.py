@@ -39,7 +39,7 @@ class Instance:
 
     @property
     def frames(self) -> int:
-        return max(int(self.header.get("NumberOfFrames") or 1), 1)
+        return max(_whole_number(self.header, "NumberOfFrames"), 1)
 
     @property
     def is_picture(self) -> bool:
@@ -182,7 +182,7 @@ def _in_order(instances: list[Instance]) -> tuple[Instance, ...]:
     if depths and None not in depths and len(set(depths)) == len(depths):
         pictures = [i for _, i in sorted(zip(depths, pictures, strict=True), key=lambda pair: pair[0])]
     else:
-        pictures.sort(key=lambda i: (_instance_number(i.header), i.uid))
+        pictures.sort(key=lambda i: (_whole_number(i.header, "InstanceNumber"), i.uid))
     return (*pictures, *sorted(others, key=lambda i: i.uid))
 
 
@@ -195,12 +195,16 @@ def _depth(header: Dataset) -> float | None:
     return round(float(np.cross(row, column) @ np.array(position, float)), 3)
 
 
-def _instance_number(header: Dataset) -> int:
-    return int(header.get("InstanceNumber") or 0)
-
-
 def _number(instances: dict[str, Instance]) -> int:
-    return min(int(i.header.get("SeriesNumber") or 0) for i in instances.values())
+    return min(_whole_number(i.header, "SeriesNumber") for i in instances.values())
+
+
+def _whole_number(header: Dataset, keyword: str) -> int:
+    """0 where there is none, or what stands there is no number."""
+    try:
+        return int(header.get(keyword) or 0)
+    except (ValueError, TypeError):
+        return 0
 
 
 def _image_type(header: Dataset) -> str:

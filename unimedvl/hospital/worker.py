@@ -9,12 +9,14 @@ import logging
 import sqlite3
 import threading
 import time
+import traceback
 from dataclasses import replace
 from datetime import datetime
 
 from unimedvl.data.error import DataError
 from unimedvl.data.whole import written_whole
 from unimedvl.hospital.connection import Unreachable
+from unimedvl.hospital.error import HospitalError
 from unimedvl.hospital.inbox import Inbox, Pass, Result, study_hash
 from unimedvl.hospital.process import Run, documents_of
 from unimedvl.hospital.rules import Rule, Rules
@@ -26,6 +28,9 @@ log = logging.getLogger("unimedvl.hospital")
 
 # Seconds between looks at an inbox in which nothing waits, and between deletions of what is old.
 _LOOK, _CLEAN = 0.5, 60.0
+# Libraries whose errors repeat what stands in a header.
+_QUOTING = frozenset(("pydicom", "highdicom", "pydantic", "fhir"))
+_READING = ("unimedvl.hospital.", "unimedvl.imaging.")
 
 
 class Worker:
@@ -115,7 +120,7 @@ class Worker:
             send = self._send.get(result.destination)
             try:
                 if send is None:
-                    raise ValueError(f"the rules have no destination {result.destination!r} any more")
+                    raise HospitalError(f"the rules have no destination {result.destination!r} any more")
                 send(result.file)
             except (ValueError, OSError) as error:
                 failure = failure if isinstance(failure, Unreachable) else error
@@ -130,7 +135,7 @@ class Worker:
 
     def _went_wrong(self, claimed: Pass, name: str, error: Exception) -> None:
         """Try again later, or set aside what no waiting will put right."""
-        reason = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+        reason = _told(error)
         final = isinstance(error, ValueError) and not isinstance(error, Unreachable | DataError)  # those: a full disk
         queue = self.rules.queue
         if final or claimed.attempts >= queue.attempts:
@@ -148,3 +153,13 @@ class Worker:
         return next(filter(None, urls), None)
 
 
+def _told(error: Exception) -> str:
+    """What went wrong, on one line. What reads headers may quote them: of its errors only the kind is told."""
+    kind = type(error).__name__
+    passed = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    quoting = {name.partition(".")[0] for name in passed} & _QUOTING
+    converting = type(error) in (ValueError, TypeError) and passed[-1:] and passed[-1].startswith(_READING)
+    if (quoting or converting) and not isinstance(error, HospitalError):
+        return f"a value of a header can't be used ({kind} in {passed[-1]})"
+    message = " ".join(str(error).split())
+    return message if isinstance(error, ValueError) else f"{kind}: {message}"
