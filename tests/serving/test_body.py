@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,7 +15,9 @@ import pytest
 import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
+from unimedvl.serving.bodies import Body, read_body
 from unimedvl.serving.body import BodyLimit, check_json
 from unimedvl.serving.errors import ApiError
 from unimedvl.serving.limits import Limits
@@ -188,7 +191,33 @@ def test_deep_and_wide_json_is_refused(port, data, said):
 def test_forms_are_not_taken_for_json(port):
     data = b"[" * 100
     assert sent(port, f"content-type: multipart/form-data\r\ncontent-length: {len(data)}\r\n", data)[0] == 200
-    assert sent(port, f"content-length: {len(data)}\r\n", data)[0] == 400
+    # Whatever else it says that it is, would be parsed as JSON.
+    for kind in ("", "content-type: image/png\r\n", "content-type: application/octet-stream\r\n",
+                 "content-type: multipart/mixed\r\n"):  # fmt: skip
+        assert sent(port, f"{kind}content-length: {len(data)}\r\n", data)[0] == 400
+
+
+def of_a_form(charset: str, value: bytes) -> Body:
+    head = b'--x\r\nContent-Disposition: form-data; name="request"\r\n\r\n'
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": head + value + b"\r\n--x--\r\n", "more_body": False}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x" + charset.encode())]
+    return asyncio.run(read_body(Request({"type": "http", "headers": headers}, receive), Limits(json_values=200)))
+
+
+def test_json_in_a_form_is_bounded_too():
+    assert of_a_form("; charset=UTF-8", b'{"a": [1, 2]}').fields == {"a": [1, 2]}
+    with pytest.raises(ApiError, match="more than 200 values"):
+        of_a_form("", b'{"a": [' + b"1," * 250 + b"1]}")
+
+
+@pytest.mark.parametrize("charset", ["; charset=punycode", '; charset="IDNA"'])
+def test_a_form_in_an_encoding_that_takes_minutes_to_decode_is_refused(charset):
+    with pytest.raises(ApiError, match="must be in UTF-8") as caught:
+        of_a_form(charset, b"a-a")
+    assert caught.value.status == 400
 
 
 def test_long_strings_are_passed_over():

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from unimedvl.serving.body import check_json_soon
 from unimedvl.serving.errors import ApiError, validation_error, wrong
 from unimedvl.serving.limits import Limits
 
@@ -21,6 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 # The field of a multipart form that holds what is JSON otherwise.
 REQUEST = "request"
 _MOST_FIELDS = 100
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 # Larger JSON is parsed in a thread, so that other requests don't wait for it.
 _AT_ONCE = 256 * 1024
 
@@ -60,7 +63,7 @@ async def read_body(request: Request, limits: Limits) -> Body:
     for themselves, as texts.
 
     Raises:
-        ApiError: 400, it is neither; 413, too many files.
+        ApiError: 400, it is neither, or of too many values; 413, too many files.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -73,7 +76,8 @@ async def read_body(request: Request, limits: Limits) -> Body:
             declared = value.content_type or ""
             uploads.append(Upload(name, value.filename or name, await value.read(), declared))
         elif name == REQUEST:
-            fields |= await _parsed(value.encode(), REQUEST)
+            await check_json_soon(data := value.encode(), limits)
+            fields |= await _parsed(data, REQUEST)
         elif name in fields:
             raise wrong(name, "was given twice")
         else:
@@ -84,6 +88,10 @@ async def read_body(request: Request, limits: Limits) -> Body:
 
 
 async def _multipart(request: Request, limits: Limits) -> FormData:
+    _, options = parse_options_header(request.headers["content-type"])
+    # Others are decoded as well, and some of them (punycode) take minutes for a megabyte.
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise ApiError(400, "the form must be in UTF-8", code="invalid_form")
     parser = MultiPartParser(
         request.headers, request.stream(), max_files=2 * limits.images, max_fields=_MOST_FIELDS,
         max_part_size=limits.body_bytes,

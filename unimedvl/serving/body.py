@@ -46,7 +46,7 @@ class BodyLimit:
             try:
                 whole = await body.read(_declared(scope))
                 if _is_json(scope):
-                    await self._check_json(whole)
+                    await check_json_soon(whole, self.limits)
             except ApiError as error:
                 await refuse(error, scope, receive, send)
                 return
@@ -64,13 +64,6 @@ class BodyLimit:
                 code="no_room", headers={"Retry-After": "2"}, again=True,
             )  # fmt: skip
         self._held += count
-
-    async def _check_json(self, data: bytes) -> None:
-        check = asyncio.to_thread(check_json, data, self.limits) if len(data) > _AT_ONCE else None
-        if check is None:
-            check_json(data, self.limits)
-        else:
-            await check
 
 
 class _Body:
@@ -169,6 +162,14 @@ def check_json(data: bytes, limits: Limits) -> None:
             raise ApiError(400, f"the body holds more than {limits.json_values} values", code="too_many_values")
 
 
+async def check_json_soon(data: bytes, limits: Limits) -> None:
+    """`check_json`; of what is large in a thread. Raises ApiError (400)."""
+    if len(data) > _AT_ONCE:
+        await asyncio.to_thread(check_json, data, limits)
+    else:
+        check_json(data, limits)
+
+
 def _too_large(most: int) -> ApiError:
     return ApiError(413, f"the body is too large; at most {most / 2**20:.4g} MiB are taken", code="body_too_large")
 
@@ -184,6 +185,5 @@ def _declared(scope: Scope) -> int | None:
 
 
 def _is_json(scope: Scope) -> bool:
-    """Whether something may parse the body as JSON: only what says that it is a form or bytes, is not."""
-    kind = _header(scope, b"content-type").partition(";")[0].strip().lower()
-    return not kind.startswith(("multipart/", "image/", "application/octet-stream", "application/dicom"))
+    """Whether the body is parsed as JSON (`serving.bodies`): all that does not say that it is a form."""
+    return _header(scope, b"content-type").partition(";")[0].strip().lower() != "multipart/form-data"
