@@ -169,6 +169,18 @@ def test_one_line_that_the_database_refuses_does_not_keep_the_others(url, monkey
     assert [one.who for one in read_lines(url)] == ["a", "b"] and (audit.written, audit.lost) == (2, 1)
 
 
+def test_a_line_that_must_be_written_and_is_refused_is_told(url):
+    with Audit.open(url) as audit:
+        with sqlite3.connect(file_of(url)) as connection:
+            connection.execute("CREATE TRIGGER no BEFORE INSERT ON unimedvl_audit WHEN NEW.who = 'none'"
+                               " BEGIN SELECT RAISE(ABORT, 'not here'); END")  # fmt: skip
+        audit.begin(line(who="a"))
+        with pytest.raises(AuditError, match="can't be written, and it is required"):
+            audit.begin(line(who="none"))
+        audit.begin(line(who="b"))
+    assert [one.who for one in read_lines(url)] == ["a", "b"] and (audit.written, audit.lost) == (2, 1)
+
+
 @pytest.fixture(scope="module")
 def any_audit(tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('audit') / 'a.db'}"

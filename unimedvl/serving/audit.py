@@ -163,37 +163,40 @@ class Audit:
             else:
                 self._succeeded(batch, written)
 
-    def _write(self, lines: Sequence[AuditLine]) -> int:
-        """Write lines together; where one of them is the fault, each alone. Returns how many were written."""
+    def _write(self, lines: Sequence[AuditLine]) -> list[bool]:
+        """Write lines together; where one of them is the fault, each alone. Returns which were written."""
         rows = [line.row() for line in lines]
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(audit), rows)
-            return len(rows)
-        except (DataError, IntegrityError, StatementError) as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, DataError | IntegrityError):
+            return [True] * len(rows)
+        except StatementError as error:
+            if not _of_a_line(error):
                 raise
-        written = 0
-        for row in rows:
-            try:
-                with self._engine.begin() as connection:
-                    connection.execute(insert(audit), [row])
-                written += 1
-            except (DataError, IntegrityError):
-                logger.error("a line of the audit was refused by the database, and is lost")
-        return written
+        return [self._write_alone(row) for row in rows]
 
-    def _succeeded(self, batch: list[_Item], written: int) -> None:
+    def _write_alone(self, row: dict[str, object]) -> bool:
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(audit), [row])
+        except StatementError as error:
+            if not _of_a_line(error):
+                raise
+            logger.error("a line of the audit was refused by the database, and is lost")
+            return False
+        return True
+
+    def _succeeded(self, batch: list[_Item], written: list[bool]) -> None:
         with self._changed:
             if self.failing:
                 logger.warning("the audit is written again")
             self.failing, self._attempts = False, 0
-            self.written += written
-            self._count_lost(len(batch) - written)
+            self.written += sum(written)
+            self._count_lost(len(batch) - sum(written))
             self._remove(batch)
-        for item in batch:
+        for item, there in zip(batch, written, strict=True):
             if item.done is not None and item.done.set_running_or_notify_cancel():
-                item.done.set_result(None)
+                item.done.set_result(None) if there else item.done.set_exception(AuditFault("the line was refused"))
 
     def _failed(self, batch: list[_Item], error: Exception) -> None:
         """Tell whoever waits, keep the rest, and wait before the next attempt."""
@@ -236,6 +239,11 @@ class Audit:
 
 class AuditFault(SQLAlchemyError):
     """Something that is no error of a database went wrong where a line was written."""
+
+
+def _of_a_line(error: StatementError) -> bool:
+    """Whether a line is what the database, or its driver, could not take."""
+    return not isinstance(error, DBAPIError) or isinstance(error, DataError | IntegrityError)
 
 
 def _plain(value: object) -> object:
