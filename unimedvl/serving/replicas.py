@@ -114,8 +114,11 @@ class Replicas:
         except (EOFError, OSError):
             place.news = None
             return
-        if word == "failed":
+        if word == "failed" and place.number not in self._ready:
             raise ValueError(text) if wrong else ReplicaFailed(text)
+        if word == "failed":  # one that replaces another; those that are there go on, and it is tried again
+            logger.error("replica %d could not be loaded: %s", place.number, text)
+            return
         if place.number not in self._ready:
             self._ready.add(place.number)
             if len(self._ready) == len(self._places):

@@ -1,0 +1,34 @@
+"""What the parent of several replicas makes of their news. Whole replicas are started in tests/cli/test_serve.py."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+
+import pytest
+
+from unimedvl.serving.replicas import ReplicaFailed, Replicas
+from unimedvl.serving.settings import ServerSettings
+
+
+def heard(replicas: Replicas, number: int, word: str, text: str = "") -> None:
+    place = replicas._places[number]
+    place.news, theirs = multiprocessing.Pipe(duplex=False)
+    with theirs:
+        theirs.send((word, text, False))
+        replicas._hear(place)
+
+
+def test_only_a_model_that_was_never_loaded_ends_the_server(caplog):
+    said = []
+    with socket.socket() as listening:
+        replicas = Replicas(ServerSettings(replicas=2), listening, said.append)
+        heard(replicas, 0, "ready")
+        heard(replicas, 1, "ready")
+        assert said == ["ready, 2 replicas"]
+        heard(replicas, 1, "failed", "no memory is left")  # one that was started in the place of another
+        assert "replica 1 could not be loaded: no memory is left" in caplog.text
+        fresh = Replicas(ServerSettings(replicas=2), listening, said.append)
+        heard(fresh, 0, "ready")
+        with pytest.raises(ReplicaFailed, match="no such model"):
+            heard(fresh, 1, "failed", "no such model")
