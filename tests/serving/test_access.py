@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import openai
@@ -53,6 +54,37 @@ def test_limits_of_a_request_are_told_with_their_status(engine: Engine, serve):
         assert status(three) == (413, "too_many_images")
         assert status(SEEN)[0] == 400  # an image is of more tokens than 60
         assert status(WORDS, n=3)[0] == 400 and status(WORDS, max_tokens=21)[0] == 400
+        schema = {"type": "boolean", "description": "x" * 50}
+        wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+        assert status(WORDS, response_format=wanted) == (413, "text_too_long")
+        assert status(WORDS, stop=["x" * 51]) == (413, "text_too_long")
+
+
+def test_a_request_that_says_no_length_gets_no_more_than_is_allowed(engine: Engine, serve):
+    edit = {"image": PICTURE, "prompt": "Add an effusion.", "think": True, "num_inference_steps": 2, "stream": True}
+    with serve(engine, limits={"max_tokens": 3}) as running:
+        said = running.http.post("/v1/chat/completions", json={"messages": WORDS, "repetition_penalty": 5}).json()
+        assert said["choices"][0]["finish_reason"] == "length" and said["usage"]["completion_tokens"] == 3
+        asked = {"question": WORDS[0]["content"], "repetition_penalty": 5}
+        assert running.http.post("/v1/tasks/ask", json=asked).json()["usage"]["completion_tokens"] == 3
+        done = [x for x in running.http.post("/v1/images/edits", json=edit).text.splitlines() if "completed" in x][1]
+        assert json.loads(done.partition(" ")[2])["usage"]["output_tokens_details"]["text_tokens"] <= 3
+
+
+def test_so_many_stop_texts_are_taken(engine: Engine, serve):
+    with serve(engine) as running:
+        for path, asked in (("chat/completions", {"messages": WORDS}), ("tasks/ask", {"question": "Is it?"})):
+            reply = running.http.post(f"/v1/{path}", json={**asked, "stop": list("abcde")})
+            assert (reply.status_code, reply.json()["error"]["param"]) == (400, "stop")
+            assert running.http.post(f"/v1/{path}", json={**asked, "stop": list("abcd")}).status_code == 200
+
+
+def test_methods_that_clients_invent_get_no_numbers_of_their_own(engine: Engine, serve):
+    with serve(engine) as running:
+        assert {running.http.request(f"METHOD{n}", "/health").status_code for n in range(3)} == {405}
+        told = numbers(running.http.get("/metrics").text)
+    counts = {k: v for k, v in told.items() if k[0] == "unimedvl_requests_total" and ("status", "405") in k}
+    assert list(counts.values()) == [3] and ("method", "any") in next(iter(counts))
 
 
 def test_a_key_that_asks_too_often_is_told_when_it_may_again(engine: Engine, serve):

@@ -76,8 +76,10 @@ def sampled(service: Service, seed: int, stop: str | list[str] | None = None, **
 
     check_most("max_tokens", given.get("max_tokens"), service.limits.max_tokens)
     stops = [stop] if isinstance(stop, str) else stop or []
+    check_texts(stops, service)
+    most = {"max_tokens": min(Sampling.max_tokens, service.limits.max_tokens)}  # where it is not said
     try:
-        return Sampling(seed=seed, stop=tuple(stops), **{k: v for k, v in given.items() if v is not None})
+        return Sampling(seed=seed, stop=tuple(stops), **most | {k: v for k, v in given.items() if v is not None})
     except ValueError as error:
         raise as_api_error(error) from None
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
 # What clients may call their requests; anything else is not repeated in headers and logs.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Whatever else a client calls its method, it gets no number of its own: there would be no end to them.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CLIENT_GONE = 499  # as nginx calls it
 
 
@@ -69,7 +71,8 @@ class Envelope:
         route = getattr(scope.get("route"), "path", None) or "other"
         status = passed.status or CLIENT_GONE
         metrics = self.service.metrics
-        metrics.requests.labels(scope["method"] if route != "other" else "any", route, status).inc()
+        method = scope["method"] if route != "other" and scope["method"] in _METHODS else "any"
+        metrics.requests.labels(method, route, status).inc()
         if not counted:
             return
         metrics.seconds.labels(route).observe(trace.seconds)

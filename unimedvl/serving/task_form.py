@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from unimedvl.serving.errors import ApiError
-from unimedvl.serving.openai.forms import LARGEST_SEED, DrawingFields
+from unimedvl.serving.openai.forms import LARGEST_SEED, DrawingFields, Stop
 from unimedvl.tasks import HER2_LEVELS, MODALITY_NAMES, TASKS, Task
 
 # Values of fields of which only some are known.
@@ -37,7 +37,7 @@ class TaskRequest(DrawingFields):
     top_k: int | None = Field(None, ge=0)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
     max_tokens: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: Stop = None
     stream: bool = False
     previews: int = Field(0, ge=0, le=MOST_PREVIEWS, description="In a stream: so many images on the way.")
     output_format: Literal["png", "jpeg", "webp"] | None = None

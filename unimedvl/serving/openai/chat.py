@@ -99,13 +99,13 @@ def _samplings(asked: ChatRequest, given: list[int], service: Service) -> list[S
     first = sampled(
         service, given[0], asked.stop, temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k,
         repetition_penalty=asked.repetition_penalty, max_tokens=asked.max_completion_tokens or asked.max_tokens,
-        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None, constraint=_constraint(asked),
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None, constraint=_constraint(asked, service),
     )  # fmt: skip
     return [replace(first, seed=seed) for seed in given]
 
 
-def _constraint(asked: ChatRequest) -> Any:
-    """What the answer must be. Raises ApiError for a schema that can't be followed."""
+def _constraint(asked: ChatRequest, service: Service) -> Any:
+    """What the answer must be. Raises ApiError for a schema that can't be followed, or is too long."""
     wanted = asked.response_format
     if wanted is None or wanted.type == "text":
         return None
@@ -115,7 +115,9 @@ def _constraint(asked: ChatRequest) -> Any:
         if wanted.type == "json_object":
             constraint = Constraint.json_object()
         else:
-            constraint = Constraint.json_schema(wanted.json_schema.schema_)
+            schema = wanted.json_schema.schema_
+            check_texts([json.dumps(schema)], service)
+            constraint = Constraint.json_schema(schema)
     except ValueError as error:
         raise wrong("response_format", str(error)) from None
     return constraint.after_thought() if asked.thinks else constraint

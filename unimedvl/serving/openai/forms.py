@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 MOST_ANSWERS = 16
 LARGEST_SEED = 2**63 - 1
 MOST_TOP_LOGPROBS = 20
+MOST_STOPS = 4
 
 # Fields that change nothing in an answer: taken, and not used.
 _HARMLESS = frozenset({
@@ -108,10 +117,15 @@ class ResponseFormat(Form):
         return self
 
 
+def _few(stop: str | list[str] | None) -> str | list[str] | None:
+    if isinstance(stop, list) and len(stop) > MOST_STOPS:
+        raise ValueError(f"at most {MOST_STOPS} texts")
+    return stop
+
+
+Stop = Annotated[str | list[str] | None, AfterValidator(_few)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Size = Annotated[str, StringConstraints(pattern=r"^(auto|\d{1,5}x\d{1,5})$")]
-
-
 PartialImages = Annotated[int, Field(ge=0, le=3)]
 
 
@@ -143,7 +157,7 @@ class ChatRequest(DrawingFields):
     repetition_penalty: float | None = Field(None, gt=0, le=10)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    stop: str | list[str] | None = None
+    stop: Stop = None
     seed: Seed | None = Field(None, description="The same gives the same; drawn by chance, and told, where left out.")
     n: int | None = Field(None, ge=1, le=MOST_ANSWERS)
     stream: bool | None = None
@@ -168,8 +182,6 @@ class ChatRequest(DrawingFields):
     def _together(self) -> ChatRequest:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs: needs logprobs to be true")
-        if isinstance(self.stop, list) and len(self.stop) > 4:
-            raise ValueError("stop: at most 4 texts")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options: only where stream is true")
         if self.draws and self.response_format is not None and self.response_format.type != "text":

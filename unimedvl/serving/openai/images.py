@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from unimedvl.inference.results import NOT_CLINICAL
-from unimedvl.serving.asking import check_most, check_texts, guidance, seeds, submitted
+from unimedvl.serving.asking import check_most, check_texts, guidance, sampled, seeds, submitted
 from unimedvl.serving.bodies import Body, json_or_form, read_body
 from unimedvl.serving.errors import as_api_error, wrong
 from unimedvl.serving.openai.chat_examples import PICTURE
@@ -80,7 +80,8 @@ async def _drawn(asked: ImageRequest, task: str, body: Body, request: Request, s
     except Exception as error:
         raise as_api_error(error) from error
     options = {"steps": asked.num_inference_steps, "guidance": scales, "previews": previews(asked.partial_images)}
-    tickets = await submitted(service, request, [(replace(first, seed=seed), options) for seed in given])
+    asking = [(replace(first, seed=s), options | {"sampling": sampled(service, s)}) for s in given]
+    tickets = await submitted(service, request, asking)
     replies = _Replies(asked, task, service, trace, tickets, given)
     if asked.stream:
         return streamed(replies.lines(request), trace)
