@@ -61,6 +61,13 @@ def test_an_instance_that_comes_again_is_taken_once(inbox: Inbox) -> None:
     assert [f.read_bytes() for f in ready(inbox).files] == [b"a"]
 
 
+def test_an_instance_of_another_study_under_a_known_uid_is_not_acknowledged(inbox: Inbox) -> None:
+    inbox.receive(b"a", "1.1", "1")
+    with pytest.raises(HospitalError, match="that of an instance of another study"):
+        inbox.receive(b"a", "1.1", "2")
+    assert len(inbox.passes()) == 1
+
+
 def test_the_same_instance_from_many_at_once_is_taken_once(inbox: Inbox) -> None:
     said: list[str] = []
     threads = [threading.Thread(target=lambda: said.append(inbox.receive(b"a", "1.1", "1"))) for _ in range(8)]

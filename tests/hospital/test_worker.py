@@ -125,6 +125,14 @@ def test_images_that_a_rule_wants_and_a_study_lacks_are_told(tmp_path: Path, che
     assert study.series
 
 
+def test_a_study_with_images_of_two_patients_is_refused_before_anything_runs(tmp_path: Path, chest, documents) -> None:
+    one, other = chest(1, ["PA", "LL"])
+    other.PatientID = "SOMEBODY-ELSE"
+    step = {"task": "segment", "target": "lungs", "images": "first"}
+    with pytest.raises(HospitalError, match="2 patients"):
+        made(written([one, other], tmp_path), None, documents, step)
+
+
 def test_an_answer_that_was_cut_off_becomes_no_report(tmp_path: Path, chest, documents) -> None:
     stopped = runner(UniMedVL.load(pack=False), cancelled=lambda: True)
     with pytest.raises(Cancelled):

@@ -119,7 +119,7 @@ class StudyContext:
             raise HospitalError("no DICOM image was given; a result needs at least one that it is about")
         for number, header in enumerate(headers, 1):
             _check_uids(header, number)
-        _check_one(headers)
+        check_one(headers)
         common = Dataset()
         for header in reversed(headers):  # the first image has the last word
             for keyword in (*_PATIENT, *_STUDY):
@@ -280,8 +280,12 @@ def _check_uids(header: Dataset, number: int) -> None:
             raise HospitalError(f"image {number} has {what} {keyword}; results refer to images by it")
 
 
-def _check_one(headers: Sequence[Dataset]) -> None:
-    """Refuse images of several patients or studies. Says how many, and not who."""
+def check_one(headers: Sequence[Dataset]) -> None:
+    """Refuse images of several patients or studies. Says how many, and not who.
+
+    Raises:
+        HospitalError: they are of several.
+    """
     patients = len({_patient(header) for header in headers})
     issuers = {str(header.get("IssuerOfPatientID") or "").strip() for header in headers} - {""}
     if (patients := max(patients, len(issuers))) > 1:  # the same number of two issuers is two patients

@@ -110,10 +110,13 @@ class Inbox:
         Returns "late" for an instance of a study that is handled already, kept but not handled.
 
         Raises:
-            NoRoom: the disk is full. HospitalError: it can't be written for another reason. Nothing is kept then.
+            NoRoom: the disk is full. HospitalError: it can't be written for another reason, or its UID was received
+                in another study. Nothing is kept then.
         """
         with self._ledger.lock:
-            if self._ledger.one("SELECT 1 FROM instances WHERE uid = ?", uid):
+            if known := self._ledger.one("SELECT study FROM instances WHERE uid = ?", uid):
+                if known["study"] != study:  # to acknowledge it would lose a study
+                    raise HospitalError("its UID is that of an instance of another study")
                 return "duplicate"
             if own or self._ledger.one("SELECT 1 FROM results WHERE uid = ?", uid):
                 return "own"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
 
-from unimedvl.hospital.context import StudyContext
+from unimedvl.hospital.context import StudyContext, check_one
 from unimedvl.hospital.derived import derived_image
 from unimedvl.hospital.dicomweb import encoded
 from unimedvl.hospital.error import HospitalError
@@ -84,8 +84,10 @@ def documents_of(match: Match, run: Run, at: datetime, dicomweb: str | None = No
     at: when, as the documents say. dicomweb: URL at which the results will lie, for links in FHIR.
 
     Raises:
-        HospitalError, ImagingError, ValueError: an image that can't be read, a result that can't be a document.
+        HospitalError, ImagingError, ValueError: images of several patients, an image that can't be read, a result that
+            can't be a document.
     """
+    check_one([instance.header for series in match.series for instance in series.instances])
     done: list[_Done] = []
     numbers: dict[Output, int] = {}
     documents: list[Document] = []
