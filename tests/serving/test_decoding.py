@@ -85,6 +85,15 @@ def test_memory_is_bounded_and_what_is_used_up_is_given_back():
         assert first not in decoders._idle.queue and first._process.poll() is not None
 
 
+def test_what_the_server_itself_holds_wears_no_process_out():
+    limits = Limits(decode_bytes=512 * MIB, decoders=1)
+    held = np.ones(400 * MIB, np.uint8)
+    with Decoders(limits) as decoders:
+        first = process(decoders)
+        assert decoders.read(png(), "scan", ReadOptions()).width == 8
+        assert process(decoders) is first and held[-1]
+
+
 def test_images_that_are_held_have_a_bound_and_are_counted_until_nobody_has_them():
     with Decoders(Limits(images_bytes=3000, decoders=1)) as decoders:
         first, second = (decoders.read(png(side=11), "scan", ReadOptions()) for _ in range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 
 import httpx
@@ -12,7 +13,10 @@ import pytest
 from PIL import Image
 
 from unimedvl import UniMedVL
-from unimedvl.provenance import detect, read_provenance
+from unimedvl.provenance import ProvenanceError, detect, read_provenance
+from unimedvl.provenance.manifest import read_manifest
+from unimedvl.serving.run import check
+from unimedvl.serving.settings import ServerSettings
 
 SMALL = {"num_inference_steps": 4}
 PROMPT = "Chest X-ray with cardiomegaly"
@@ -63,6 +67,25 @@ def test_an_image_is_edited_at_its_own_size(client: openai.OpenAI, photo: np.nda
     )
     assert decoded(reply.data[0].b64_json).size == (128, 128) == tuple(map(int, reply.size.split("x")))
     assert reply.data[0].text and reply.usage.input_tokens_details.image_tokens > 0
+
+
+def test_an_edit_says_that_it_was_made_of_an_image_and_of_which(client: openai.OpenAI, photo: np.ndarray):
+    sent = png(photo)
+    made = client.images.edit(image=("x.png", sent), prompt="Add an effusion.", extra_body=SMALL)
+    found = read_manifest(base64.b64decode(made.data[0].b64_json), "png")
+    assert found.actions == ("c2pa.created (compositeWithTrainedAlgorithmicMedia)",)
+    assert found.provenance["inputs"][0]["sha256"] == hashlib.sha256(sent).hexdigest()
+
+
+def test_an_image_that_can_not_be_signed_is_the_servers_fault(client: openai.OpenAI, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("UNIMEDVL_C2PA_KEY", str(tmp_path / "key.pem"))
+    monkeypatch.setenv("UNIMEDVL_C2PA_CERT", str(tmp_path / "certificate.pem"))
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.images.generate(prompt="CT", size="64x64", extra_body=SMALL)
+    assert (caught.value.status_code, caught.value.code) == (503, "not_signed")
+    assert str(tmp_path) not in caught.value.message and f"{tmp_path}/key.pem: cannot be read" in caplog.text
+    with pytest.raises(ProvenanceError, match="cannot be read"):  # a server does not even start
+        check(ServerSettings())
 
 
 def test_several_images_are_edited_together(client: openai.OpenAI, photo: np.ndarray):

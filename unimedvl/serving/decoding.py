@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from unimedvl.imaging import Image, ReadOptions
+from unimedvl.imaging.image import Original
 from unimedvl.serving.limits import Limits
 from unimedvl.serving.uploads import Refused, read_within
 
@@ -190,7 +191,9 @@ def _image(name: str, answer: dict[str, Any], pixels: np.ndarray) -> Image:
         raise Refused(int(answer["status"]), str(answer["sentence"]))
     height, width = (int(side) for side in answer["shape"])
     array = pixels.view(np.float32).reshape(height, width, 3)
-    return Image(array, name, str(answer["sha256"]), str(answer["kind"]), dict(answer["details"]))
+    kind, sha256 = str(answer["kind"]), str(answer["sha256"])
+    # Without its bytes: manifests name it by its hash, and no library takes the file apart in this process.
+    return Image(array, name, sha256, kind, dict(answer["details"]), Original(kind, sha256, b""))
 
 
 def work() -> None:
@@ -228,12 +231,20 @@ def _answer(job: dict[str, Any], data: np.ndarray, limits: Limits) -> tuple[dict
 
 def _worn(memory: int) -> bool:
     """Whether this process once held over half of what it may, which it might not give back."""
+    return _most_held() > memory // 2
+
+
+def _most_held() -> int:
+    """Bytes of memory that this process held at its most; 0 where the system doesn't tell."""
+    with suppress(OSError):  # in Linux getrusage counts what the parent held, too, from before this program began
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
     try:
         import resource
     except ImportError:  # Windows
-        return False
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > memory // 2
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _bound(memory: int) -> None:

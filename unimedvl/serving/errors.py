@@ -72,7 +72,10 @@ def as_api_error(error: Exception) -> ApiError:
         return unavailable(str(error), "loading")
     from unimedvl.inference.engine import DeadlinePassed, EngineClosed, EngineFailed, QueueFull
     from unimedvl.inference.image import Cancelled
+    from unimedvl.provenance import ProvenanceError
 
+    if isinstance(error, ProvenanceError):
+        return ApiError(503, "the image could not be signed; the server's log says why", code="not_signed")
     if isinstance(error, QueueFull):
         wait = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         return ApiError(429, "too many requests are waiting; try later", code="queue_full", headers=wait, again=True)
@@ -95,6 +98,8 @@ def as_api_error(error: Exception) -> ApiError:
 def told(error: Exception, request_id: str) -> ApiError:
     """`as_api_error`; what is nobody's fault but the server's also goes to the log, without its words."""
     made = as_api_error(error)
+    if made.code == "not_signed":  # of the server's own keys
+        logger.error("%s failed: %s", request_id, error)
     if made.status == 500:
         cause = error.__cause__ if isinstance(error, ApiError) and error.__cause__ is not None else error
         logger.error("%s failed: %s", request_id, places(cause))

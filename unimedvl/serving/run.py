@@ -47,7 +47,7 @@ def check(settings: ServerSettings) -> None:
 
     Raises:
         KeysError: keys that can't be read, or none at an address that others reach. TlsError: TLS files that are
-            none. AuditError: an audit that can't be opened.
+            none. AuditError: an audit that can't be opened. ProvenanceError: images could not be signed.
     """
     check_exposure(settings.host, load_keys(settings.keys), settings.open)
     if settings.tls is not None:
@@ -61,6 +61,10 @@ def check(settings: ServerSettings) -> None:
         from unimedvl.serving.audit import Audit
 
         Audit.open(settings.audit).close()
+    if settings.generation:
+        from unimedvl.provenance.manifest import check_signer
+
+        check_signer()
 
 
 def bound(settings: ServerSettings) -> socket.socket:
@@ -175,7 +179,8 @@ def serve(settings: ServerSettings, told: Callable[[str], None]) -> None:
     """Serve until a signal ends it. told: gets the lines that are for whoever started it.
 
     Raises:
-        ServingError, KeysError, AuditError: it can't start. CheckpointError: the model can't be loaded.
+        ServingError, KeysError, TlsError, AuditError, ProvenanceError: it can't start. CheckpointError: the model can't
+            be loaded.
     """
     check(settings)
     with closing(bound(settings)) as listening:
