@@ -98,7 +98,7 @@ def test_ports_titles_and_addresses_of_the_services_fit_together():
     for file in (*ORTHANC["LuaScripts"], "/etc/orthanc/orthanc.json"):
         assert f"./{Path(file).name}:{file}:ro" in SERVICES["orthanc"]["volumes"]
     assert ORTHANC["StorageDirectory"] in {v.split(":")[1] for v in SERVICES["orthanc"]["volumes"]}
-    assert "'unimedvl'" in (DEPLOY / "route.lua").read_text()
+    assert "'/modalities/unimedvl/store'" in (DEPLOY / "route.lua").read_text()
 
 
 def test_containers_may_do_little_and_only_this_machine_reaches_them():
@@ -112,6 +112,8 @@ def test_containers_may_do_little_and_only_this_machine_reaches_them():
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["tmpfs"] == ["/tmp"]
         written = {v.split(":")[1] for v in service["volumes"] if not v.endswith(":ro")}
         assert written == set(json.loads(last("VOLUME")))
+    kept = dict(word.split("=", 1) for word in " ".join(of("ENV")).split())
+    assert {kept["HF_HOME"], kept["XDG_DATA_HOME"]} == written  # the hub's checkpoints; the key that signs images
 
 
 def test_the_server_of_compose_starts_as_far_as_the_port(tmp_path: Path):
