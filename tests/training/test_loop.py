@@ -48,7 +48,9 @@ def in_a_process(recipe, **environment: str) -> subprocess.Popen:
     )
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-W", "ignore", "-c", code, str(file)]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def until(condition, process: subprocess.Popen, seconds: float = 60) -> None:
@@ -99,12 +101,15 @@ def test_sigkill_at_any_moment_also_while_saving_changes_nothing(make_recipe, re
     assert not list(place.glob("*.part")) and len(whole_checkpoints(place)) == 1
 
 
-def test_sigterm_saves_first(make_recipe, read_log):
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_sigterm_saves_first(make_recipe, read_log, send):
+    """To the process alone, or to its whole group, as schedulers send it: workers too."""
     whole, asked = make_recipe("whole"), make_recipe("asked", save={"every": 1000})
     train(whole)
+    asked = asked.model_copy(update={"data": asked.data.model_copy(update={"workers": 1})})
     process = in_a_process(asked)
     until(lambda: (asked.folder / "log.jsonl").is_file(), process)
-    process.send_signal(signal.SIGTERM)
+    send(process.pid, signal.SIGTERM)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     [saved] = whole_checkpoints(asked.folder / "checkpoints")

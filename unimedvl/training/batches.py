@@ -6,6 +6,7 @@ process, from records alone; workers read images, of their own rank's packs.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -134,7 +135,8 @@ class StepBatches:
         allow_many_files()
         ahead = {"prefetch_factor": 2 * max(1, self.packs // self.ranks)} if self.workers else {}
         data = PackedSamples(self.samples, self.seed)
-        loader = DataLoader(data, batch_size=None, sampler=self._places(), num_workers=self.workers, **ahead)
+        loader = DataLoader(data, batch_size=None, sampler=self._places(), num_workers=self.workers,
+                            worker_init_fn=_leave_group, **ahead)  # fmt: skip
         self._batches = iter(loader)
 
     def __iter__(self) -> Iterator[list[TrainingBatch]]:
@@ -160,3 +162,9 @@ def allow_many_files() -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _leave_group(worker: int) -> None:
+    """A terminal and most schedulers signal a whole group; the trainer saves first, and then ends its workers."""
+    if hasattr(os, "setsid"):
+        os.setsid()
