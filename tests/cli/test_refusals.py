@@ -45,7 +45,7 @@ def refused(ended, *words: str, status: int = 2) -> None:
         (["generate", "chest", "--size", "large"], ["--size", "128x128"]),
         (["generate", "chest", "--steps", "1"], ["--steps"]),
         (["generate", "chest", "-o", "nowhere/a.png"], ["nowhere", "create it first"]),
-        (["generate", "chest", "-o", "a.jpg"], [".png"]),
+        (["generate", "chest", "-o", "a.bmp"], [".png"]),
         (["generate", "chest", "-o", "."], ["is a folder"]),
         (["chat", "nowhere.png"], ["nowhere.png"]),
     ],

@@ -10,6 +10,8 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,23 +142,38 @@ def _expired(folder: Path) -> bool:
 
 def _make(folder: Path) -> None:
     """Make a pair in a folder of its own, whole or not at all; of several processes one makes it. Raises OSError."""
-    key, certificate = _pair()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".c2pa-", dir=folder.parent))  # for its owner alone
-    try:
-        (made / _CERTIFICATE_FILE).write_bytes(certificate)
-        handle = os.open(made / _KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(key)
-        if folder.exists():
-            folder.rename(folder.with_name(f"c2pa-until-{datetime.now(UTC):%Y%m%d%H%M%S}"))
+    with _alone(folder.parent):
+        if not _expired(folder):  # another process was faster, and its pair is as good
+            return
+        key, certificate = _pair()
+        made = Path(tempfile.mkdtemp(prefix=".c2pa-", dir=folder.parent))  # for its owner alone
         try:
+            (made / _CERTIFICATE_FILE).write_bytes(certificate)
+            handle = os.open(made / _KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(key)
+            if folder.exists():
+                folder.rename(folder.with_name(f"c2pa-until-{datetime.now(UTC):%Y%m%d%H%M%S}"))
             made.rename(folder)
-        except OSError:
-            if not (folder / _KEY_FILE).exists():  # else another process was faster, and its pair is as good
-                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the system has such locks; it lets go of one whose holder ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        os.close(handle)
 
 
 def _pair() -> tuple[bytes, bytes]:
