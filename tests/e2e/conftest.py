@@ -25,8 +25,9 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 # Milliseconds for whatever the browser waits for.
 PATIENCE = 20_000
-# Of an image that is not whole, in the page.
-_BROKEN = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt)"
+# Of images that are not whole, in the page; those out of sight may wait until they are scrolled to.
+_HERE = "() => [...document.images].every(i => i.complete || i.loading === 'lazy')"
+_BROKEN = "() => [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +80,7 @@ def shot() -> Callable[[Page, str], None]:
 
     def take(page: Page, name: str, whole: bool = True) -> None:
         page.wait_for_load_state("load")
+        page.wait_for_function(_HERE)
         assert page.evaluate(_BROKEN) == []
         page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=whole)
 
