@@ -36,6 +36,9 @@ def killing(place: str, when: str, count: int) -> None:
         if calls[0] == count and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = method(*arguments, **options)
+        if name == "claim" and result is None:  # nothing waited: no pass was claimed
+            calls[0] -= 1
+            return result
         if calls[0] == count and when == "after":
             os.kill(os.getpid(), signal.SIGKILL)
         return result
