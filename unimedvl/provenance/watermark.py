@@ -2,10 +2,9 @@
 
 Method: quantisation index modulation with distortion compensation (Chen and Wornell, 2001) of low DCT coefficients of
 the luminance of the whole picture. Each coefficient is moved towards the nearest of a grid of values, whose offset
-the public key says; a coefficient that was never marked agrees with its grid only by chance. All frequencies share
-one grid step,
-which the marker chooses as small as will do, and the detector tries all of them: so contrast, which stretches the grid,
-does not matter, and neither do mirrored, turned (by 90 degrees) and inverted pictures, which are tried too.
+the public key says; a coefficient that was never marked agrees with its grid only by chance. All frequencies share one
+grid step, which the marker chooses as small as will do. The detector tries all steps, so contrast, which stretches the
+grid, matters little; it tries mirrored, turned (by 90 degrees) and inverted pictures too.
 
 The score is the sum of agreements over the root of the sum of their squares. On a picture that is not marked the key's
 signs are independent of it, so by Hoeffding's inequality a score passes z by chance with probability exp(-z^2 / 2) at
