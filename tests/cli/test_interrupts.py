@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -25,12 +26,17 @@ class Talk:
         import termios
 
         self.master, self.slave = pty.openpty()
-        # The terminal becomes the controlling one of a new session, so that ^C reaches it as a signal.
+        def in_front() -> None:
+            """The terminal becomes the controlling one of a new session, so that ^C reaches it as a signal, and that
+            isn't ignored as by what a shell has put behind."""
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
         self.process = subprocess.Popen(
             [sys.executable, "-m", "unimedvl", *arguments],
             stdin=self.slave, stdout=self.slave, stderr=self.slave, cwd=folder, start_new_session=True,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "dumb", "OMP_NUM_THREADS": "1"},
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=in_front,
         )  # fmt: skip
         self.shown = ""
 
