@@ -106,7 +106,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "RAY_AUTH_MODE": "token",
     }  # fmt: skip
     log = (folder / "log").open("w")
-    process = subprocess.Popen([*SERVE, "run", "ray-serve.yaml"], cwd=folder, env=environment, stdout=log, stderr=log)
+    process = subprocess.Popen(
+        [*SERVE, "run", "ray-serve.yaml"], cwd=folder, env=environment, stdout=log, stderr=log,
+        # What a shell has put behind ignores interrupts, and so would what is started there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     one = Cluster(process, f"http://127.0.0.1:{port}", key, short, folder / "ray-serve.yaml", environment)
     try:
         until(lambda: process.poll() is not None or answers(one))
