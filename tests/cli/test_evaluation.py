@@ -40,7 +40,8 @@ def test_a_suite_leaves_json_a_report_plots_and_a_gallery(run, suite, tmp_path):
     assert list((tmp_path / "a" / "plots").iterdir())
     told = run("eval", "run", suite, "benchmarks.0.count=10", "--model", "baseline:yes", "--json",
                "--folder", tmp_path / "b")  # fmt: skip
-    assert told.json["benchmarks"][0]["data"]["items"] == 10 and told.json["command"].startswith("unimedvl ")
+    assert told.json["benchmarks"][0]["data"]["items"] == 10
+    assert told.json["command"].startswith(f"unimedvl eval run {suite} benchmarks.0.count=10 --model baseline:yes")
 
 
 def test_results_are_compared_and_put_into_a_readme(run, suite, tmp_path):

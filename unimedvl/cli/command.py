@@ -33,13 +33,13 @@ class Failure(typer.TyperException):
 def ended(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run a command of `app`; what goes wrong is one line on standard error and the exit status.
 
-    Returns 0, 1 (failed), 2 (bad input) or 130 (interrupted).
+    The context's `obj` holds the words given. Returns 0, 1 (failed), 2 (bad input) or 130 (interrupted).
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a character shows another
             stream.reconfigure(errors="replace")
     try:
-        return app(arguments, standalone_mode=False) or 0
+        return app(arguments, standalone_mode=False, obj=sys.argv[1:] if arguments is None else arguments) or 0
     except typer.TyperException as error:
         sys.stderr.write(f"error: {_told(error)}\n")
         return error.exit_code

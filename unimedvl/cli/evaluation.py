@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
+    context: typer.Context,
     suite: Annotated[str, Argument(help="A shipped suite (phantoms, medical) or a YAML file.", show_default=False)],
     output: OutputOptions,
     overrides: Annotated[
@@ -55,7 +55,7 @@ def run(
     place = folder or Path("runs/eval") / f"{wanted.name}-{_slug(model)}"
     asked = Asked(model, wanted.settings, adapters, wanted.batch)
     with _progress(terminal) as told:
-        results = run_suite(wanted, asked, place, told, engine == "ray", ["unimedvl", *sys.argv[1:]])
+        results = run_suite(wanted, asked, place, told, engine == "ray", ["unimedvl", *context.obj])
     write_report(place)
     if output.json:
         terminal.document(results.content)
