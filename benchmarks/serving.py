@@ -39,6 +39,7 @@ from unimedvl.phantoms import simulate
 
 QUESTIONS = ("What modality is this?", "Is there an effusion?", "Which findings are present?", "Is this study normal?")
 WORDS = ("What is a chest X-ray?", "What does an effusion look like?", "What is the difference of CT and MRI?")
+_REPORTS = 1 / 7  # of what is asked of an image
 _LOOK = 0.5  # seconds between two looks at the engine
 _SHARE = 0.85  # of the processors, from which on they are what limits
 
@@ -84,8 +85,8 @@ class Measured:
 class Mix:
     """What is asked: the same requests in the same order for one client and for many."""
 
-    def __init__(self, drawings: float, seed: int = 0) -> None:
-        self.drawings, self.seed = drawings, seed
+    def __init__(self, drawings: float, words: float, seed: int = 0) -> None:
+        self.drawings, self.words, self.seed = drawings, words, seed
         views = [(m, n) for m in ("cxr", "ct", "mri", "us") for n in range(4)]
         self.pictures = [_url(next(iter(simulate(m, n).images.values()))) for m, n in views]
 
@@ -94,10 +95,9 @@ class Mix:
         if chance.random() < self.drawings:
             return {"messages": [{"role": "user", "content": "Chest X-ray with cardiomegaly"}], "modalities": ["image"],
                     "size": "64x64", "num_inference_steps": 10, "seed": number}  # fmt: skip
-        kind = chance.random()
-        if kind < 0.3:
+        if chance.random() < self.words:
             return {"messages": [{"role": "user", "content": chance.choice(WORDS)}], "max_tokens": 64}
-        words = "Write a report." if kind > 0.9 else chance.choice(QUESTIONS)
+        words = "Write a report." if chance.random() < _REPORTS else chance.choice(QUESTIONS)
         picture = {"type": "image_url", "image_url": {"url": chance.choice(self.pictures)}}
         content = [picture, {"type": "text", "text": words}]
         return {"messages": [{"role": "user", "content": content}], "max_tokens": 128}
@@ -256,6 +256,7 @@ def main() -> int:
     parser.add_argument("--alone", type=int, help="requests of the one client; a tenth of --requests where left out")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--drawings", type=float, default=0, help="share of requests that draw, such as 0.02")
+    parser.add_argument("--words", type=float, default=0.3, help="share of the others that have no image")
     parser.add_argument("--model", help="folder or hub id; the embedded nano where left out")
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--url", help="of a server that runs, such as http://127.0.0.1:8000")
@@ -269,7 +270,7 @@ def main() -> int:
 
 
 def measure(options: argparse.Namespace, url: str, pid: int | None) -> int:
-    console, mix = Console(stderr=True), Mix(options.drawings)
+    console, mix = Console(stderr=True), Mix(options.drawings, options.words)
     alone = options.alone or max(1, options.requests // 10)
 
     def ran(count: int, clients: int) -> Measured:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
+import torch
 
 from unimedvl import UniMedVL
 from unimedvl.inference.engine import Engine, EngineLimits
+from unimedvl.serving import run
+from unimedvl.serving.run import bound
+from unimedvl.serving.settings import ServerSettings
 
 LONG = {"prompt": "Chest X-ray with cardiomegaly", "size": "64x64", "num_inference_steps": 1000, "seed": 3}
 WORDS = [{"role": "user", "content": "What is a chest X-ray?"}]
@@ -35,6 +41,39 @@ def test_a_server_answers_before_its_model_is_loaded(nano: UniMedVL, serve, wait
         gate.set()
         assert wait_until(lambda: running.http.get("/ready").status_code == 200)
         assert running.client.chat.completions.create(model="nano", messages=WORDS).choices
+
+
+def test_small_packets_of_a_stream_are_sent_at_once():
+    with bound(ServerSettings(port=0)) as listening:
+        listening.setblocking(False)
+
+        async def taken() -> int:
+            told = asyncio.get_running_loop().create_future()
+            server = await asyncio.start_server(lambda _, writer: told.set_result(writer), sock=listening)
+            async with server:
+                _, ours = await asyncio.open_connection(*listening.getsockname())
+                writer = await told
+                option = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                for end in (ours, writer):
+                    end.close()
+            return option
+
+        assert asyncio.run(taken()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "small", "threads"),
+    [({}, 512, 1), ({}, 255, 4), ({"replicas": 3}, 255, 1), ({"replicas": 2}, 255, 2), ({"threads": 3}, 512, 3)],
+)
+def test_a_small_model_has_one_thread_and_a_larger_its_share(settings, small, threads, monkeypatch):
+    monkeypatch.setattr(run, "_SMALL", small)  # nano is 256 wide
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        run.load_engine(ServerSettings(**settings)).close()
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(serve, wait_until):

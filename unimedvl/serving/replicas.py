@@ -1,7 +1,7 @@
 """Several processes behind one port, each with an engine of its own; one that dies is replaced.
 
-The processes share the listening socket, and take from it when they are ready: a replica answers nothing while it
-loads. Weights are read from mapped files, whose memory the system shares.
+The processes share the listening socket (`sharing`), and take from it when they are ready: a replica answers nothing
+while it loads. Weights are read from mapped files, whose memory the system shares.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KILLED = 15
 
 
 class ReplicaFailed(RuntimeError):
-    """A replica that can't start, whose model can't be loaded; as its message says."""
+    """A replica that can't start, such as one whose model can't be loaded; as its message says."""
 
 
 @dataclass
@@ -132,6 +132,8 @@ class Replicas:
         multiprocess.mark_process_dead(process.pid)
         lived = time.monotonic() - place.since
         place.deaths = place.deaths + 1 if lived < _YOUNG else 0
+        if not self._ready and place.deaths == len(_PAUSES):
+            raise ReplicaFailed(f"replicas die (exit status {process.exitcode}) before one can answer; see the log")
         pause = _PAUSES[min(place.deaths, len(_PAUSES) - 1)]
         place.process, place.news, place.again = None, None, time.monotonic() + pause
         logger.error("replica %d died (exit status %s); a new one is started", place.number, process.exitcode)
@@ -156,12 +158,10 @@ def _work(settings: ServerSettings, listening: socket.socket, number: int, news:
 
     set_up(settings.log_level, settings.log_json)
     try:
-        import torch
-
         from unimedvl.serving.app import make_app
-        from unimedvl.serving.run import Server, load_engine
+        from unimedvl.serving.run import load_engine
+        from unimedvl.serving.sharing import SharingServer
 
-        torch.set_num_threads(max(1, torch.get_num_threads() // settings.replicas))
         settings = settings.model_copy(update={"pack": settings.pack or False})
         engine = load_engine(settings, _device(settings, number))
     except Exception as error:  # noqa: BLE001 - told by the parent
@@ -169,7 +169,7 @@ def _work(settings: ServerSettings, listening: socket.socket, number: int, news:
             news.send(("failed", f"{error}", isinstance(error, ValueError)))
         sys.exit(3)
     try:
-        server = Server(make_app(lambda: engine, settings), settings, lambda: news.send(("ready", "", False)))
+        server = SharingServer(make_app(lambda: engine, settings), settings, lambda: news.send(("ready", "", False)))
         _end_with_parent(server)
         server.run([listening])
         broken = server.service.engine.broken

@@ -23,6 +23,7 @@ from unimedvl.serving.tls import check_tls
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from unimedvl import UniMedVL
     from unimedvl.inference.engine import Engine
     from unimedvl.serving.service import Service
 
@@ -34,6 +35,8 @@ _BACKLOG = 2048
 _IDLE = 75
 # Of the server's ticks of 0.1 s, every which one looks whether the engine still works.
 _HEALTH = 10
+# Width of a decoder up to which products are too small to be shared among threads.
+_SMALL = 512
 # Once nothing runs any more, connections need no more than this to close.
 _CLOSING = 5
 
@@ -77,7 +80,8 @@ def bound(settings: ServerSettings) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small packets at once only where the protocol is named.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ServingError(f"host {host}: no address of this machine ({error.strerror})") from error
     try:
@@ -116,9 +120,23 @@ def load_engine(settings: ServerSettings, device: str | None = None) -> Engine:
         pack=settings.pack,
         adapters=settings.adapters,
     )
+    torch.set_num_threads(settings.threads or _threads(settings, model))
     if settings.audit is not None:
         _ = model.weights  # hashed now, and not while the first request waits
     return Engine(model, limits=EngineLimits(**settings.engine.model_dump()))
+
+
+def _threads(settings: ServerSettings, model: UniMedVL) -> int:
+    """Of PyTorch, for this process.
+
+    Several threads of a process that calculate have to wake their helpers for each product, and the products of a small
+    model end before these are awake: by two threads nano says half as much as by one.
+    """
+    import torch
+
+    if model.model.config.decoder.hidden_size <= _SMALL:
+        return 1
+    return max(1, torch.get_num_threads() // settings.replicas)
 
 
 class Server(uvicorn.Server):

@@ -53,6 +53,9 @@ class ServerSettings(BaseModel):
     pack: bool | None = Field(
         None, description="Lay weights out for the CPU's products, where memory is free; not where replicas share them."
     )
+    threads: int | None = Field(
+        None, ge=1, description="Of PyTorch in each replica; its share of the cores, or one for a small model."
+    )
     generation: bool = Field(True, description="Load what makes images, too.")
     host: str = Field("127.0.0.1", description="Address to listen at; 0.0.0.0 for all of this machine.")
     port: int = Field(8000, ge=0, le=LONGEST_PORT, description="Port to listen at; 0 takes a free one.")
