@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from unimedvl import UniMedVL
 from unimedvl.training import loop
@@ -59,6 +61,35 @@ def until(condition, process: subprocess.Popen, seconds: float = 60) -> None:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often a matrix that learns is converted to bf16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch.ops.aten._to_copy.default and kwargs.get("dtype") == torch.bfloat16:
+            self.count += isinstance(args[0], torch.nn.Parameter) and args[0].ndim == 2
+        return function(*args, **kwargs)
+
+
+def test_packs_of_a_step_share_their_weights_conversions_and_change_nothing(make_recipe, read_log, monkeypatch):
+    counts, logs = [], []
+    for name, packs in (("two", 2), ("one", 1), ("each", 2)):
+        recipe = make_recipe(name, stage={"packs": packs}, bf16=True)
+        recipe = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"steps": 2}),)})
+        if name == "each":
+            monkeypatch.setattr(loop, "_kept_casts", lambda world: contextlib.nullcontext())
+        with Casts() as casts:
+            train(recipe)
+        counts.append(casts.count)
+        logs.append(curve(read_log, recipe.folder))
+    assert counts[0] == counts[1] and counts[2] == 2 * counts[1] > 0
+    assert logs[0] == logs[2]
 
 
 def test_losses_fall_and_the_export_answers_and_draws(make_recipe, read_log):

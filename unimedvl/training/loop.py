@@ -26,6 +26,7 @@ from unimedvl.training.checkpoints import read_tensors
 from unimedvl.training.error import TrainingError
 from unimedvl.training.export import export_model
 from unimedvl.training.mixture import mixture_of
+from unimedvl.training.parallel import World
 from unimedvl.training.recipe import Recipe, Stage
 from unimedvl.training.run import Run, open_run
 from unimedvl.training.samples import Samples, prepare_for
@@ -140,19 +141,28 @@ def _gradient(
     labels, targets, tokens, asked = world.sum(counts)
     stop.agreed = bool(asked)
     tally.step(tokens, len(mine))
-    for batch in mine:
-        tally.work(batch)
-        batch = batch.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.recipe.bf16):
-            losses = model(batch.batch)
-        ce, mse = losses.ce[: batch.labels], losses.mse[: batch.targets]
-        weighed = (mse * channels).mean(1) * losses.mse_weights[: batch.targets]
-        loss = stage.loss.ce * ce.sum() / max(1, labels) + stage.loss.mse * weighed.sum() / max(1, targets)
-        # What was filled in counts nothing, and yet all weights get a gradient.
-        loss = loss + 0 * (losses.ce[batch.labels :].sum() + losses.mse[batch.targets :].sum())
-        loss.backward()
-        tally.losses(batch, ce.detach(), mse.detach().mean(1))
+    with _kept_casts(world):
+        for batch in mine:
+            tally.work(batch)
+            batch = batch.to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=run.recipe.bf16):
+                losses = model(batch.batch)
+            ce, mse = losses.ce[: batch.labels], losses.mse[: batch.targets]
+            weighed = (mse * channels).mean(1) * losses.mse_weights[: batch.targets]
+            loss = stage.loss.ce * ce.sum() / max(1, labels) + stage.loss.mse * weighed.sum() / max(1, targets)
+            # What was filled in counts nothing, and yet all weights get a gradient.
+            loss = loss + 0 * (losses.ce[batch.labels :].sum() + losses.mse[batch.targets :].sum())
+            loss.backward()
+            tally.losses(batch, ce.detach(), mse.detach().mean(1))
     return parallel.clip([p for p in run.learnt.values() if p.requires_grad], stage.optimiser.clip)
+
+
+def _kept_casts(world: World) -> contextlib.AbstractContextManager[object]:
+    """A block in which autocast converts each weight once, for it forgets them only when its outermost block ends.
+
+    Not of weights that are shared out: they are gathered anew for each pack.
+    """
+    return contextlib.nullcontext() if world.sharded else torch.autocast(world.device.type, enabled=False)
 
 
 def patch_weights(run: Run, stage: Stage) -> Tensor:

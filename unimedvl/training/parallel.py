@@ -38,6 +38,11 @@ class World:
     def first(self) -> bool:
         return self.rank == 0
 
+    @property
+    def sharded(self) -> bool:
+        """Whether `shard` shares weights out, be it among one rank."""
+        return dist.is_initialized()
+
     def sum(self, values: Sequence[float]) -> list[float]:
         """Each value summed over all ranks."""
         if self.size == 1:
@@ -105,7 +110,7 @@ def shard(model: UnifiedModel, settings: Devices, world: World, bf16: bool) -> N
     together = settings.shard or world.size
     if world.size % together:
         raise TrainingError(f"devices.shard is {together}; it must divide the {world.size} ranks")
-    if not dist.is_initialized():
+    if not world.sharded:
         if settings.offload:
             raise TrainingError("devices.offload needs torchrun, with one process or more")
         return
