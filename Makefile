@@ -54,8 +54,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## run every task on real files and simulated studies, as one page
 	$(BIN)/python -m unimedvl.demo $(ARGS)
 
+# Files of tests run side by side, each in one thread; more than eight processes would only take memory.
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-e2e: $(E2E_STAMP)  ## test what needs a browser, a database or DICOM tools (installs them where it may)
 	@there() { command -v "$$1" || ls "$$1" /usr/lib/postgresql/*/bin/"$$1"; } >/dev/null 2>&1; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import ray
 
 from unimedvl.checkpoint import CheckpointError
 from unimedvl.evaluation.item import Item, Prediction
@@ -100,7 +101,13 @@ def test_an_interrupt_keeps_what_was_done(store):
     assert sorted(first.asked + second.asked, key=int) == [str(n) for n in range(12)]
 
 
-def test_under_ray_the_predictions_are_the_same(store, tmp_path):
+@pytest.fixture
+def ray_ends():
+    yield
+    ray.shutdown()
+
+
+def test_under_ray_the_predictions_are_the_same(store, tmp_path, ray_ends):
     asked = Asked("baseline:random", Settings(), batch=3)
     questions = [Item(f"q{n}", "ask", "closed", text=f"{n}?", answers=("yes",)) for n in range(10)]
     here = predict(questions, asked.open(), asked, store)

@@ -361,7 +361,8 @@ def serve_command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
-def test_a_server_that_others_reach_does_not_start_without_keys(tmp_path, capsys):
+def test_a_server_that_others_reach_does_not_start_without_keys(tmp_path, capsys, log):
+    log()  # a server sets the log up, which is put back after the test
     ended = serve_command("--host", "0.0.0.0")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert re.fullmatch(r"error: host is 0\.0\.0\.0, which others reach, and there are no keys; .*\n", ended.stderr)
