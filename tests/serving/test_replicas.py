@@ -46,7 +46,7 @@ def test_replicas_that_never_answer_end_the_server(before, monkeypatch, tmp_path
         if before:
             heard(replicas, 1, "ready")
         place = replicas._places[0]
-        place.since, place.deaths = time.monotonic(), 4
+        place.since, place.deaths = time.monotonic() - 100, 4
         place.process = multiprocessing.get_context("spawn").Process(target=sys.exit, args=(7,))
         place.process.start()
         with nullcontext() if before else pytest.raises(ReplicaFailed, match="exit status 7"):

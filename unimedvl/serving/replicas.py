@@ -131,7 +131,8 @@ class Replicas:
         process.join()
         multiprocess.mark_process_dead(process.pid)
         lived = time.monotonic() - place.since
-        place.deaths = place.deaths + 1 if lived < _YOUNG else 0
+        # Before any could answer each counts: a large model may take minutes to die of want of memory.
+        place.deaths = place.deaths + 1 if lived < _YOUNG or not self._ready else 0
         if not self._ready and place.deaths == len(_PAUSES):
             raise ReplicaFailed(f"replicas die (exit status {process.exitcode}) before one can answer; see the log")
         pause = _PAUSES[min(place.deaths, len(_PAUSES) - 1)]

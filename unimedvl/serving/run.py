@@ -129,8 +129,8 @@ def load_engine(settings: ServerSettings, device: str | None = None) -> Engine:
 def _threads(settings: ServerSettings, model: UniMedVL) -> int:
     """Of PyTorch, for this process.
 
-    Several threads of a process that calculate have to wake their helpers for each product, and the products of a small
-    model end before these are awake: by two threads nano says half as much as by one.
+    The engine calculates in a thread beside the main one. There nano by two threads says half as much as by one, and
+    both together take the time of one core: they seem to wait for each other longer than its products take.
     """
     import torch
 
