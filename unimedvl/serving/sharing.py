@@ -11,8 +11,9 @@ from unimedvl.serving.run import Server
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a process leaves a new connection to the others for each one that it has, and at most.
-_LEFT, _LONGEST = 0.001, 0.05
+# Seconds that a process leaves a new connection to the others for each one that it has, and at most: each process takes
+# 200 connections a second, or more.
+_LEFT, _LONGEST = 0.0002, 0.005
 # Seconds to rest when the system has no room for a connection, such as for want of file descriptors.
 _REST = 1.0
 
